@@ -1,0 +1,52 @@
+# Friendly names over CMake. `make help` lists them.
+JOBS ?= $(shell nproc)
+BUILD = cmake -S . -B build/$(1) -DPRESET=$(1) >build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }; \
+        cmake --build build/$(1) -j $(JOBS) --target $(2)
+TEST = OMP_NUM_THREADS=1
+
+all: | build                    ## the binary, at ./deepseek
+	@$(call BUILD,release,deepseek)
+	@ln -sf build/release/deepseek deepseek
+build:
+	@mkdir -p build
+deps:                           ## install what is missing (DEPS=print only shows the command)
+	@tests/tools/deps.sh
+demo: deps all                  ## two minutes: train a tiny DeepSeek-V3 on the stories, samples before and after
+	@tests/tools/demo.sh
+test: deps | build              ## all test suites: float, double, CUDA (emulated without a GPU)
+	@$(call BUILD,release,all)
+	@$(call BUILD,gradcheck,tests)
+	@tests/tools/test.sh
+gradcheck: | build              ## gradients of every op and layer in double
+	@$(call BUILD,gradcheck,tests)
+	$(TEST) build/gradcheck/tests -tc="*gradient*"
+debug: | build                  ## -O0 -g, for notebooks/DEBUGGING.md
+	@$(call BUILD,debug,deepseek)
+asan: | build                   ## the suite under AddressSanitizer and UBSan, kernels included
+	@$(call BUILD,asan,tests)
+	$(TEST) build/asan/tests
+nvcc:                           ## nvcc compiles the CUDA sources
+	@tests/tools/nvcc.sh
+mutants:                        ## every planted bug is caught
+	@tests/tools/mutants.sh
+break:                          ## the binary with a planted bug: make break NAME=...
+	@tests/tools/break.sh $(NAME)
+lint:                           ## the laws of the house
+	@tests/tools/lint.sh
+lines:                          ## lengths of files and functions
+	@tests/tools/lines.sh
+map:                            ## notebooks/MAP.md: where is which equation
+	@tests/tools/map.sh
+oracle: all                     ## against PyTorch and transformers (installs them into build/venv)
+	@tests/tools/oracle.sh
+fuzz: | build                   ## libFuzzer on the readers, FUZZ_SECONDS each
+	@tests/tools/fuzz.sh
+bench: all                      ## this machine's peaks, tokens per second, time per op
+	./deepseek bench
+ci: nvcc gradcheck asan lint lines map mutants oracle   ## everything but `make test`
+	@tests/tools/ci_rest.sh
+clean:                          ## remove what was built
+	rm -rf build deepseek
+help:                           ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+.PHONY: all deps demo test gradcheck debug asan nvcc mutants break lint lines map oracle fuzz bench ci clean help

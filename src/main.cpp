@@ -1,0 +1,257 @@
+// main.cpp: the verbs and their options. Everything else is a call into the room that does the work.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <omp.h>
+
+#include "../deepseek.h"
+#include "../tokenizer.h"
+#include "inspect.h"
+#include "text.h"
+
+namespace {
+
+struct Common { std::string device = "cpu", kernels = "fast"; int threads = 0; } common;
+
+void use_common() {
+    expect(common.threads >= 0 && common.threads <= 1024, "--threads ", common.threads,
+           " is not between 1 and 1024");
+    if (common.threads) omp_set_num_threads(common.threads);
+    expect(common.kernels == "fast" || common.kernels == "plain", "--kernels ", common.kernels,
+           ": not plain or fast");
+    use_kernels(common.kernels == "fast" ? Kernels::fast : Kernels::plain);
+    device = device_named(common.device);
+}
+
+CLI::App *verb(CLI::App &app, const std::string &name, const std::string &what, const std::string &example) {
+    CLI::App *v = app.add_subcommand(name, what);
+    v->footer("Example:\n  " + example);
+    v->add_option("--device", common.device, "cpu, cuda, or checked: both, compared op by op");
+    v->add_option("--threads", common.threads, "of the CPU; 0: all");
+    v->add_option("--kernels", common.kernels, "fast, or plain: the equations as they are read");
+    return v;
+}
+
+void add_train(CLI::App &app) {
+    static Options o;
+    CLI::App *v = verb(app, "train", "Train a model",
+                       "deepseek train --preset v3-tiny --data stories --steps 500 --out runs/v3");
+    v->add_option("--preset", o.preset, "a preset's name or file; `deepseek config --list` shows them")
+        ->capture_default_str();
+    v->add_option("--init", o.init, "start from a checkpoint's weights");
+    v->add_option("--set", o.set, "field=value of the configuration (repeatable)");
+    v->add_option("--data", o.data, "stories, a file or a folder of texts")->capture_default_str();
+    v->add_option("--tokens", o.tokens, "a file of token ids, one sequence a line, instead of --data");
+    v->add_option("--tokenizer", o.tokenizer, "bytes, or a tokenizer.json or its folder")
+        ->capture_default_str();
+    v->add_option("--batch", o.batch, "sequences of a step")->capture_default_str();
+    v->add_option("--context", o.context, "tokens of a sequence; 0: the model's");
+    v->add_option("--accumulate", o.accumulate, "batches of a step")->capture_default_str();
+    v->add_option("--steps", o.steps, "")->capture_default_str();
+    v->add_option("--lr", o.lr, "highest learning rate")->capture_default_str();
+    v->add_option("--schedule", o.schedule, "constant, cosine, multistep, wsd")->capture_default_str();
+    v->add_option("--warmup", o.warmup, "steps; -1: a tenth of the run, at most 100")->capture_default_str();
+    v->add_option("--weight-decay", o.weight_decay, "of matrices")->capture_default_str();
+    v->add_option("--beta1", o.beta1, "")->capture_default_str();
+    v->add_option("--beta2", o.beta2, "")->capture_default_str();
+    v->add_option("--adam-eps", o.adam_eps, "")->capture_default_str();
+    v->add_option("--clip", o.clip, "largest norm of all gradients; 0: none")->capture_default_str();
+    v->add_option("--seed", o.seed, "of weights and data")->capture_default_str();
+    v->add_option("--save-every", o.save_every, "steps; 0: at the end, and on Ctrl-C");
+    v->add_option("--eval-every", o.eval_every, "steps; 0: five times");
+    v->add_option("--out", o.out, "folder for the checkpoint and metrics.csv");
+    v->add_flag("--resume", o.resume, "go on with the run in --out");
+    v->callback([] {
+        use_common();
+        const int code = train(o);
+        if (code) throw CLI::RuntimeError(code);
+    });
+}
+
+struct GenerateOptions { std::string model, prompt = "Once"; int n = 1; Generation g; } generate_options;
+
+void run_generate() {
+    use_common();
+    GenerateOptions &o = generate_options;
+    expect(o.g.sampling.temperature >= 0, "--temperature ", o.g.sampling.temperature, " is negative");
+    expect(o.g.sampling.top_p > 0 && o.g.sampling.top_p <= 1, "--top-p ", o.g.sampling.top_p,
+           " is not in (0, 1]");
+    expect(o.g.sampling.top_k >= 0, "--top-k ", o.g.sampling.top_k, " is negative");
+    expect(o.g.max_tokens >= 1, "--max-tokens ", o.g.max_tokens, " is not positive");
+    expect(o.n >= 1 && o.n <= 4096, "--n ", o.n, " is not between 1 and 4096");
+    const Model m = load_model(o.model);
+    const Tokenizer tokenizer = load_tokenizer(o.model);
+    std::vector<int> prompt = tokenizer.encode_plain(o.prompt);
+    if (prompt.empty())
+        prompt = {tokenizer.special("<｜end▁of▁sentence｜>")}; // what stands before every story
+    if (tokenizer.find("<｜end▁of▁sentence｜>") >= 0) o.g.stop = {tokenizer.find("<｜end▁of▁sentence｜>")};
+    if (o.n == 1) {                                      // streamed
+        StreamDecoder text{tokenizer, ""};
+        std::cout << o.prompt << std::flush;
+        generate(m, {prompt}, o.g, [&](int, int id) { std::cout << text.push(id) << std::flush; });
+        std::cout << text.finish() << "\n";
+        return;
+    }
+    for (const auto &ids : generate(m, Sequences(o.n, prompt), o.g))
+        std::cout << o.prompt << tokenizer.decode(ids) << "\n\n";
+}
+
+void add_generate(CLI::App &app) {
+    GenerateOptions &o = generate_options;
+    CLI::App *v = verb(app, "generate", "Continue a text",
+                       "deepseek generate --model runs/v3 --prompt \"Once upon a time\"");
+    v->add_option("--model", o.model, "a checkpoint's folder")->required();
+    v->add_option("--prompt", o.prompt, "what to continue; empty: begin anew")->capture_default_str();
+    v->add_option("--n", o.n, "how many, side by side")->capture_default_str();
+    v->add_option("--max-tokens", o.g.max_tokens, "")->capture_default_str();
+    v->add_option("--temperature", o.g.sampling.temperature, "0: always the likeliest")
+        ->capture_default_str();
+    v->add_option("--top-k", o.g.sampling.top_k, "choose among the k likeliest; 0: all");
+    v->add_option("--top-p", o.g.sampling.top_p, "choose among the likeliest up to this probability")
+        ->capture_default_str();
+    v->add_option("--seed", o.g.sampling.seed, "")->capture_default_str();
+    v->callback(run_generate);
+}
+
+void add_eval(CLI::App &app) {
+    static std::string model, data = "stories";
+    static int batch = 8, seed = 1;
+    CLI::App *v =
+        verb(app, "eval", "Measure a model on held-out text", "deepseek eval --model runs/v3 --data stories");
+    v->add_option("--model", model, "a checkpoint's folder")->required();
+    v->add_option("--data", data, "stories, a file or a folder; its held-out part is read")
+        ->capture_default_str();
+    v->add_option("--batch", batch, "sequences at a time")->capture_default_str();
+    v->callback([] {
+        use_common();
+        expect(batch >= 1, "--batch ", batch, " is not positive");
+        const Model m = load_model(model);
+        const Tokenizer tokenizer = load_tokenizer(model);
+        const Corpus corpus = load_corpus(data, tokenizer, seed);
+        const size_t T = std::min<size_t>(m.c.context, corpus.valid.size() - 1);
+        std::vector<Sequences> batches(1);
+        for (size_t at = 0; at + T < corpus.valid.size(); at += T) {
+            if ((int)batches.back().size() == batch) batches.emplace_back();
+            batches.back().emplace_back(corpus.valid.begin() + at, corpus.valid.begin() + at + T + 1);
+        }
+        const double nats = evaluate(m, batches);
+        printf("%.4f nats per token, %.4f bits per byte, perplexity %.3f, on %zu held-out tokens\n", nats,
+               nats / std::log(2.0) / corpus.valid_bytes_per_token, std::exp(nats), corpus.valid.size());
+    });
+}
+
+void add_config(CLI::App &app) {
+    static std::string preset, model;
+    static std::vector<std::string> set;
+    static bool list = false;
+    CLI::App *v =
+        verb(app, "config", "Show a configuration and what it costs", "deepseek config --preset deepseek-v3");
+    v->add_option("--preset", preset, "a preset's name or file");
+    v->add_option("--model", model, "or a checkpoint's folder");
+    v->add_option("--set", set, "field=value (repeatable)");
+    v->add_flag("--list", list, "show presets and fields");
+    v->callback([] {
+        if (list || (preset.empty() && model.empty())) {
+            std::cout << "presets:";
+            for (const auto &name : preset_names()) std::cout << " " << name;
+            std::cout << "\nfields:\n";
+            for (const Field &field : config_fields())
+                printf("  %-18s %-10s %s\n", field.name, field.get({}).c_str(), field.help);
+            return;
+        }
+        Config c = model.empty() ? load_preset(preset) : load_config(model);
+        for (const auto &assignment : set) set_field(c, assignment);
+        validate(c);
+        std::cout << print_config(c) << "\n" << print_census(c);
+    });
+}
+
+void add_inspection(CLI::App &app) {
+    static std::string model, tokens, out, in, name;
+    static bool grads = false, list = false, json = false;
+    static std::vector<std::string> set;
+    CLI::App *d = verb(app, "dump", "Write logits, loss and gradients for comparison",
+                       "deepseek dump --model DIR --tokens ids.txt --out dump.safetensors --grads");
+    d->add_option("--model", model, "a checkpoint's folder")->required();
+    d->add_option("--tokens", tokens, "token ids, one sequence a line")->required();
+    d->add_option("--out", out, "a safetensors file")->required();
+    d->add_flag("--grads", grads, "with the gradient of every weight, as grad.<name>");
+    d->callback([] {
+        use_common();
+        dump(model, tokens, out, grads);
+    });
+    CLI::App *o = verb(app, "op", "Call one op",
+                       "deepseek op rmsnorm --in x.safetensors --out y.safetensors --set eps=1e-6 --grads");
+    o->add_option("name", name, "");
+    o->add_flag("--list", list, "show all ops: inputs, outputs, formula, attributes");
+    o->add_flag("--json", json, "the list as JSON");
+    o->add_option("--in", in, "safetensors with the inputs by name; with --grads also d<output>");
+    o->add_option("--out", out, "outputs by name; with --grads also d<input>");
+    o->add_option("--set", set, "attribute=value (repeatable)");
+    o->add_flag("--grads", grads, "run the backward too");
+    o->callback([] {
+        use_common();
+        if (list || name.empty()) return list_ops(json);
+        expect(!in.empty() && !out.empty(), "op ", name, ": --in and --out are needed");
+        run_op(name, in, out, set, grads);
+    });
+}
+
+void add_bench(CLI::App &app) {
+    static BenchOptions b;
+    CLI::App *v =
+        verb(app, "bench", "Measure this machine and the models on it", "deepseek bench --json bench.json");
+    v->add_option("--preset", b.presets, "which models (repeatable); default v3-tiny and v3-small");
+    v->add_option("--batch", b.batch, "sequences of a training step")->capture_default_str();
+    v->add_option("--context", b.context, "tokens of a sequence")->capture_default_str();
+    v->add_option("--steps", b.steps, "timed steps")->capture_default_str();
+    v->add_option("--json", b.json, "write the figures there");
+    v->callback([] {
+        use_common();
+        bench(b);
+    });
+}
+
+int complain(const std::string &cause, const std::string &hint) {
+    std::cerr << "deepseek: " << cause << "\n";
+    if (!hint.empty()) std::cerr << "  " << hint << "\n";
+    return 2;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    CLI::App app{
+        "The models of the DeepSeek papers, small enough to read: train, sample, measure, take apart."};
+    app.require_subcommand(0, 1);
+    app.footer("`deepseek VERB --help` shows a verb's options and an example.");
+    add_train(app);
+    add_generate(app);
+    add_eval(app);
+    add_config(app);
+    add_inspection(app);
+    add_bench(app);
+    if (argc == 1) {
+        std::cout << app.help();
+        return 0;
+    }
+    std::vector<std::string> verbs;
+    for (const CLI::App *v : app.get_subcommands({})) verbs.push_back(v->get_name());
+    if (argv[1][0] != '-' && !std::count(verbs.begin(), verbs.end(), argv[1]))
+        return complain(cat("no verb '", argv[1], "'"), "did you mean " + nearest(argv[1], verbs) + "?");
+    try {
+        app.parse(argc, argv);
+        return 0;
+    } catch (const CLI::CallForHelp &e) {
+        return app.exit(e);
+    } catch (const CLI::RuntimeError &e) {
+        return e.get_exit_code();
+    } catch (const CLI::ParseError &e) {
+        return complain(e.what(), cat("`deepseek ", argc > 1 ? argv[1] : "", " --help` shows the options"));
+    } catch (const Error &e) {
+        return complain(e.what(), e.hint);
+    } catch (const std::exception &e) {
+        std::cerr << "deepseek: " << e.what() << "\n";
+        return 1;
+    }
+}

@@ -1,0 +1,292 @@
+#!/usr/bin/env bash
+# cli.sh BINARY: what the program says to mistakes. Whatever is wrong with what it is given, it ends with exit code 2,
+# one line that names the cause, perhaps one with a hint, no crash, no large allocation, and nothing overwritten.
+# Then that Ctrl-C saves and --resume goes on. The last line is `N passed, N failed`.
+set -eu
+[ $# = 1 ] && [ -x "$1" ] || { echo "usage: tests/cli.sh BINARY"; exit 2; }
+BINARY=$(realpath "$1")
+HERE=$(mktemp -d)
+trap 'rm -rf "$HERE"' EXIT
+cd "$HERE"
+export OMP_NUM_THREADS=1
+passed=0 failed=0
+
+pass() { passed=$((passed + 1)); }
+wrong() {                               # wrong WHAT: count it, show what was said
+    failed=$((failed + 1))
+    echo "FAILED: $1"
+    head -c 1000 err | sed 's/^/    /'
+}
+
+# run ARGUMENTS...: sets code. 4 GiB of address space: who asks for more than that on a file's word, fails here.
+run() {
+    code=0
+    (ulimit -v 4194304 -c 0 && exec timeout 120 "$BINARY" "$@" >out 2>err </dev/null) || code=$?
+}
+
+# refused PATTERN ARGUMENTS...: exit code 2, `deepseek: ` and the pattern in the first line, at most a hint after it.
+refused() {
+    local pattern=$1
+    shift
+    run "$@"
+    if [ $code != 2 ]; then wrong "deepseek $*: exit code $code, not 2"
+    elif [ "$(wc -l <err)" -lt 1 ] || [ "$(wc -l <err)" -gt 2 ]; then wrong "deepseek $*: $(wc -l <err) lines of error, not one and a hint"
+    elif ! head -1 err | grep -q "^deepseek: "; then wrong "deepseek $*: the error does not begin with 'deepseek: '"
+    elif ! head -1 err | grep -qi -e "$pattern"; then wrong "deepseek $*: the error does not name '$pattern'"
+    else pass
+    fi
+}
+# hinted PATTERN: the last refusal's second line says this
+hinted() {
+    if sed -n 2p err | grep -qi -e "$1"; then pass; else wrong "no hint of '$1'"; fi
+}
+accepted() {
+    run "$@"
+    if [ $code = 0 ]; then pass; else wrong "deepseek $*: exit code $code, not 0"; fi
+}
+holds() {                               # holds WHAT CONDITION...: of the test command
+    local what=$1
+    shift
+    if [ "$@" ]; then pass; else wrong "$what"; fi
+}
+state() { (cd "$1" && find . -type f | sort | xargs sha256sum); }
+base="train --preset v3-nano"
+nano="$base --batch 2 --context 16 --steps 2"
+
+# ------------------------------------------------------------------------------------------------ verbs and options
+refused "no verb 'trian'" trian --steps 3
+hinted "did you mean train"
+refused "no verb" frobnicate
+refused "stpes" $nano --stpes 5
+refused "steps.*many" $base --steps many
+refused "steps 0" $base --steps 0
+refused "steps -5" $base --steps -5
+refused "steps" $base --steps
+refused "steps" $base --steps 99999999999999999999
+refused "batch 0" $base --batch 0
+refused "batch -1" $base --batch -1
+refused "batch 100000000" $base --batch 100000000
+refused "accumulate" $nano --accumulate 0
+refused "context 65" $base --context 65
+refused "context -3" $base --context -3
+refused "lr" $nano --lr -1
+refused "lr" $nano --lr nan
+refused "lr" $nano --lr 0
+refused "schedule" $nano --schedule linear
+refused "warmup" $nano --warmup -7
+refused "weight-decay" $nano --weight-decay nan
+refused "beta1" $nano --beta1 1.5
+refused "beta2" $nano --beta2 -1
+refused "clip" $nano --clip -1
+refused "clip" $nano --clip nan
+refused "device" $nano --device gpu
+refused "kernels" $nano --kernels quick
+refused "threads" $nano --threads -1
+refused "threads" $nano --threads 1000000
+refused "preset" train --preset v3-nanno
+hinted "v3-nano"
+refused "preset" config --preset nothing-like-it
+refused "does-not-exist" $nano --init does-not-exist
+refused "model" generate --prompt x
+refused "model" eval
+refused "op" op frobnicate --in a --out b
+refused "no-such-file" op rmsnorm --in no-such-file --out b
+
+# --------------------------------------------------------------------------------------------- fields of a configuration
+refused "d_k" $nano --set d_k=3
+hinted "did you mean"
+refused "field=value" $nano --set d
+refused "d:" $nano --set d=wide
+refused "d:" $nano --set d=32.5
+refused "d:" $nano --set d=
+refused "d:" $nano --set d=99999999999999999999
+refused "d = " $nano --set d=-5
+refused "d = " $nano --set d=1000000000
+refused "n_layers" $nano --set n_layers=0
+refused "n_layers" $nano --set n_layers=-1
+refused "V = " $nano --set V=1
+refused "tokenizer" $nano --set V=100
+refused "d_hR" $nano --set d_hR=7
+refused "d_hR" $nano --set d_hR=0
+refused "d_c" $nano --set d_c=0
+refused "d_cq" $nano --set d_cq=-1
+refused "N_r" $nano --set N_r=7
+refused "K_r" $nano --set K_r=9
+refused "K_r" $nano --set K_r=0
+refused "M = " $nano --set M=5
+refused "groups" $nano --set groups=0
+refused "group_best" $nano --set group_best=3
+refused "group_best" $nano --set N_r=1 --set groups=1 --set M=1 --set K_r=1
+refused "d_e" $nano --set d_e=0
+refused "D = " $nano --set D=-1
+refused "D = " $nano --set D=1000
+refused "alpha" $nano --set alpha=-1
+refused "gamma" $nano --set gamma=nan
+refused "theta" $nano --set theta=inf
+refused "theta" $nano --set theta=0
+refused "eps" $nano --set eps=-1
+refused "init_std" $nano --set init_std=-1
+refused "rho" $nano --set rho=0
+refused "factor" $nano --set factor=0
+refused "beta_fast" $nano --set scaling=yarn --set factor=4 --set beta_fast=0
+refused "beta_slow" $nano --set scaling=yarn --set factor=4 --set beta_slow=-1
+refused "mscale" $nano --set scaling=yarn --set factor=4 --set mscale=-100
+refused "attention" $nano --set attention=XYZ
+refused "tied" $nano --set tied=maybe
+refused "n_kv" train --preset llm-nano --steps 1 --set n_kv=3
+refused "n_kv" train --preset llm-nano --steps 1 --set attention=MHA
+refused "d_h" train --preset llm-nano --steps 1 --set d_h=7
+printf 'd = 32\nd_q = 3\n' >broken.preset
+refused "broken.preset:2" train --preset ./broken.preset
+refused "memory" train --preset deepseek-v3 --steps 1 --out big
+holds "nothing is written before the memory is there" ! -e big
+
+# ---------------------------------------------------------------------------------------------------------- data
+: >empty.txt
+mkdir empty-folder
+echo "too short" >short.txt
+echo "1 2 three" >words.txt
+echo "1 2 258" >large.txt
+echo "5" >single.txt
+seq 1 80 | tr '\n' ' ' >long.txt
+refused "no-such-file" $nano --data no-such-file
+refused "empty.txt" $nano --data empty.txt
+refused "empty-folder" $nano --data empty-folder
+refused "short.txt" $nano --data short.txt
+refused "no-such-file" $nano --tokens no-such-file
+refused "empty.txt" $nano --tokens empty.txt
+refused "words.txt:1" $nano --tokens words.txt
+refused "large.txt:1" $nano --tokens large.txt
+refused "single.txt:1" $nano --tokens single.txt
+refused "longer than the context" $nano --tokens long.txt
+refused "no-such-tokenizer" $nano --tokenizer no-such-tokenizer
+echo '{"model": 3}' >tokenizer.json
+refused "tokenizer.json" $nano --tokenizer tokenizer.json
+
+# ------------------------------------------------------------------------------------------- a run, and what protects it
+accepted $nano --out run
+holds "a run leaves its checkpoint" -s run/model.safetensors -a -s run/config.json -a -s run/training.safetensors
+before=$(state run)
+refused "already there" $nano --out run
+hinted "resume"
+holds "--out on a run overwrites nothing" "$before" = "$(state run)"
+refused "--out" $nano --resume
+refused "does not exist" $nano --out new --resume
+holds "--resume without a run makes none" ! -e new
+refused "other options" $base --batch 3 --context 16 --steps 4 --out run --resume
+holds "a refused --resume changes nothing" "$before" = "$(state run)"
+refused "short.txt" $nano --out short.txt
+holds "--out on a file leaves the file" "too short" = "$(cat short.txt)"
+refused "out" $nano --out /proc/nowhere
+refused "no-such-file" $nano --out another --data no-such-file
+holds "a run that cannot begin leaves no folder" ! -e another
+cp -r run cut
+head -c 3000 run/training.safetensors >cut/training.safetensors
+refused "training.safetensors" $base --batch 2 --context 16 --steps 4 --out cut --resume
+
+# ---------------------------------------------------------------------------------------------------------- generate
+accepted generate --model run --prompt "Once" --max-tokens 5
+accepted eval --model run
+refused "no-such-model" generate --model no-such-model
+refused "empty-folder" generate --model empty-folder
+refused "context" generate --model run --prompt "$(printf 'x%.0s' $(seq 64))"
+refused "temperature" generate --model run --temperature -1
+refused "temperature" generate --model run --temperature nan
+refused "top-p" generate --model run --top-p 0
+refused "top-p" generate --model run --top-p 1.5
+refused "top-k" generate --model run --top-k -1
+refused "max-tokens" generate --model run --max-tokens 0
+refused "n 0" generate --model run --n 0
+refused "no-such-file" eval --model run --data no-such-file
+refused "empty.txt" eval --model run --data empty.txt
+refused "batch" eval --model run --batch 0
+refused "no-such-file" dump --model run --tokens no-such-file --out dump.safetensors
+refused "large.txt:1" dump --model run --tokens large.txt --out dump.safetensors
+holds "a refused dump writes nothing" ! -e dump.safetensors
+
+# --------------------------------------------------------------------------------------------------- hostile checkpoints
+# damaged NAME: a copy of the run, ready to be broken
+damaged() { rm -rf damaged && cp -r run damaged; }
+# config SED: config.json after this edit is refused, naming PATTERN
+config() {
+    damaged
+    sed -i -E "$2" damaged/config.json
+    if cmp -s run/config.json damaged/config.json; then wrong "the edit $2 changes nothing"; fi
+    refused "$1" generate --model damaged
+}
+config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": "32"/'
+config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": 32.5/'
+config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": true/'
+config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": null/'
+config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": [32]/'
+config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": -32/'
+config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": 1e30/'
+config "hidden_size" 's/"hidden_size"/"hidden_sizes"/'
+config "weights" 's/"hidden_size": *[0-9]+/"hidden_size": 130000/'
+config "weights" 's/"vocab_size": *[0-9]+/"vocab_size": 16777216/'
+config "weights" 's/"num_hidden_layers": *[0-9]+/"num_hidden_layers": 4000/'
+config "d_hR" 's/"qk_rope_head_dim": *[0-9]+/"qk_rope_head_dim": 7/'
+config "K_r" 's/"num_experts_per_tok": *[0-9]+/"num_experts_per_tok": 9/'
+config "model_type" 's/"model_type": *"[a-z_0-9]+"/"model_type": "gpt2"/'
+config "rms_norm_eps" 's/"rms_norm_eps": *[-0-9.e]+/"rms_norm_eps": -1/'
+config "config.json" 's/\{/[/'
+config "config.json" 's/:/ /'
+damaged
+head -c 100 run/config.json >damaged/config.json
+refused "config.json" generate --model damaged
+: >damaged/config.json
+refused "config.json" generate --model damaged
+yes '[' | head -c 100000 | tr -d '\n' >damaged/config.json
+refused "config.json" generate --model damaged
+rm damaged/config.json
+refused "config.json" generate --model damaged
+
+size=$(stat -c %s run/model.safetensors)
+damaged
+head -c $((size / 2)) run/model.safetensors >damaged/model.safetensors
+refused "model.safetensors" generate --model damaged
+head -c 4 run/model.safetensors >damaged/model.safetensors
+refused "model.safetensors" generate --model damaged
+: >damaged/model.safetensors
+refused "model.safetensors" generate --model damaged
+{ printf '\377\377\377\377\377\377\377\177'; tail -c +9 run/model.safetensors; } >damaged/model.safetensors
+refused "model.safetensors" generate --model damaged
+head -c "$size" /dev/zero >damaged/model.safetensors
+refused "model.safetensors" generate --model damaged
+cp run/model.safetensors damaged/model.safetensors
+printf '\000\000\300\177' | dd of=damaged/model.safetensors bs=1 seek=$((size - 4)) conv=notrunc status=none
+refused "no number" generate --model damaged
+refused "no number" $nano --init damaged
+sed 's/model\.norm\.weight/model.nurm.weight/' run/model.safetensors >damaged/model.safetensors
+refused "model.norm.weight" generate --model damaged
+rm damaged/model.safetensors
+refused "safetensors" generate --model damaged
+
+# ------------------------------------------------------------------------------------- Ctrl-C saves, --resume goes on
+long="train --preset v3-nano --batch 2 --context 16 --steps 100000 --eval-every 100000 --out stopped"
+"$BINARY" $long >out 2>err </dev/null &
+child=$!
+for _ in $(seq 300); do
+    [ -f stopped/metrics.csv ] && [ "$(wc -l <stopped/metrics.csv)" -gt 3 ] && break
+    sleep 0.1
+done
+kill -INT $child
+code=0
+wait $child || code=$?
+holds "Ctrl-C ends a run with code 130, not $code" $code = 130
+holds "Ctrl-C saves a checkpoint" -s stopped/training.safetensors
+steps=$(($(wc -l <stopped/metrics.csv) - 1))
+accepted train --preset v3-nano --batch 2 --context 16 --steps $((steps + 2)) --out stopped --resume
+holds "--resume goes on where Ctrl-C stopped" "$(wc -l <stopped/metrics.csv)" = $((steps + 3))
+holds "no temporary file is left" -z "$(find run stopped -name '*tmp*' -o -name '*.part')"
+
+# A run in one piece, and the same run interrupted after 2 of 4 steps: the same bytes of weights.
+flat="$base --batch 2 --context 16 --schedule constant --warmup 0"
+accepted $flat --steps 4 --out whole
+accepted $flat --steps 2 --out parts
+accepted $flat --steps 4 --out parts --resume
+if cmp -s whole/training.safetensors parts/training.safetensors; then pass; else wrong "a resumed run is not the run in one piece"; fi
+if cmp -s whole/model.safetensors parts/model.safetensors; then pass; else wrong "a resumed model is not the model in one piece"; fi
+
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]

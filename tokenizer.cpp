@@ -1,0 +1,956 @@
+// Text to tokens and back: three tokenizers of growing power.
+//
+// A language model sees numbers. The first tokenizer gives every byte of the text its number: nothing to
+// learn, and sequences as long as the text. The second one (byte pair encoding, BPE) learns which neighbours
+// occur together most often and gives them a number of their own: four or five bytes a token. The third is
+// what released models use: before BPE the text is cut into words, numbers and punctuation, which no token
+// crosses, and some strings (begin of sentence, user, assistant ...) are tokens by decree. All three are one
+// struct, Tokenizer, whose fields are those of a Hugging Face tokenizer.json; the first has no merges, the
+// second no stages.
+//
+// This file gives exactly the ids of the reference library (tests/oracle/tokenizer.py compares). It is not a
+// general tokenizer library: no normalisers, no word pieces, no unigram models. Reading and writing
+// tokenizer.json is src/tokenizer_json.cpp, regular expressions are src/regex.cpp.
+//
+// [1] bytes        UTF-8, bytes as letters, the byte tokenizer
+// [2] BPE          learning merges, applying merges
+// [3] the rest     pre-tokenisers, added tokens, encode, decode, streaming
+// [4] prompts      chat and fill-in-the-middle templates of the released models
+#include "tokenizer.h"
+
+#include <algorithm>
+#include <climits>
+#include <queue>
+
+#include "src/error.h"
+#include "src/regex.h"
+
+// ================================================================================================= [1] bytes
+
+// A character of UTF-8 is one to four bytes: the first says how many, and narrows the range of the second;
+// the others are 80..BF. `length` bytes are whole (a character), broken (no continuation can make them one),
+// or cut (the text ends inside). Broken ones are taken as long as they could still have become a character:
+// each such stretch is replaced by one U+FFFD, as the Unicode standard advises and all readers of the web do.
+struct Character {
+    int length;
+    enum State { whole, broken, cut } state;
+};
+
+static Character character_at(std::string_view text, size_t at) {
+    const auto byte = [&](size_t i) { return (unsigned char)text[i]; };
+    const unsigned first = byte(at);
+    if (first < 0x80) return {1, Character::whole};
+    if (first < 0xC2 || first > 0xF4) return {1, Character::broken};
+    const int length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    for (int i = 1; i < length; i++) {
+        if (at + i >= text.size()) return {i, Character::cut};
+        unsigned low = 0x80, high = 0xBF;
+        if (i == 1 && first == 0xE0) low = 0xA0;               // shorter forms exist
+        if (i == 1 && first == 0xED) high = 0x9F;              // surrogates
+        if (i == 1 && first == 0xF0) low = 0x90;
+        if (i == 1 && first == 0xF4) high = 0x8F;              // beyond U+10FFFF
+        if (byte(at + i) < low || byte(at + i) > high) return {i, Character::broken};
+    }
+    return {length, Character::whole};
+}
+
+static bool valid_utf8(std::string_view text) {
+    for (size_t at = 0; at < text.size();) {
+        if ((unsigned char)text[at] < 0x80) {
+            at++;
+            continue;
+        }
+        const Character c = character_at(text, at);
+        if (c.state != Character::whole) return false;
+        at += c.length;
+    }
+    return true;
+}
+
+std::string repair_utf8(std::string_view text, long *repaired) {
+    std::string out;
+    long broken = 0;
+    for (size_t at = 0; at < text.size();) {
+        const Character c = character_at(text, at);
+        if (c.state == Character::whole) out += text.substr(at, c.length);
+        else out += "\xEF\xBF\xBD", broken++;
+        at += c.length;
+    }
+    if (repaired) *repaired += broken;
+    return out;
+}
+
+// tokenizer.json is text, and tokens are bytes, not always whole characters. So each byte is written as a
+// letter: the 188 printable ones of Latin-1 as themselves, the other 68 as U+0100 and following (a space is
+// Ġ, a newline Ċ).
+struct Letters {
+    int of_byte[256];                                          // the letter, a code point below 324
+    int to_byte[324];
+    std::string utf8[256];
+    Letters() {
+        std::fill(to_byte, to_byte + 324, -1);
+        int next = 256;
+        for (int b = 0; b < 256; b++) {
+            const bool printable = (b > 32 && b < 127) || (b > 160 && b < 173) || b > 173;
+            const int letter = printable ? b : next++;
+            of_byte[b] = letter;
+            to_byte[letter] = b;
+            if (letter >= 128) utf8[b] += (char)(0xC0 | letter >> 6);
+            utf8[b] += (char)(letter >= 128 ? 0x80 | (letter & 63) : letter);
+        }
+    }
+};
+static const Letters letters;
+
+static std::string to_letters(std::string_view bytes) {
+    std::string out;
+    for (unsigned char b : bytes) out += letters.utf8[b];
+    return out;
+}
+
+// The bytes that a text of letters stands for. A text that holds anything else stands for itself: this is how
+// <｜User｜> decodes to <｜User｜>, and also why an added token `ü` decodes to the lone byte FC.
+static std::string from_letters(const std::string &text) {
+    std::string out;
+    for (size_t at = 0; at < text.size();) {
+        const Character c = character_at(text, at);
+        int letter = (unsigned char)text[at];
+        if (c.length == 2) letter = (letter & 31) << 6 | ((unsigned char)text[at + 1] & 63);
+        if (c.length > 2 || letter >= 324 || letters.to_byte[letter] < 0) return text;
+        out += (char)letters.to_byte[letter];
+        at += c.length;
+    }
+    return out;
+}
+
+// The first tokenizer. 256 tokens, and two more to say where a text begins and ends.
+Tokenizer byte_tokenizer() {
+    Tokenizer t;
+    for (int b = 0; b < 256; b++) t.vocabulary.push_back(letters.utf8[b]);
+    t.added = {{"<｜begin▁of▁sentence｜>", 256, true, false}, {"<｜end▁of▁sentence｜>", 257, true, false}};
+    for (const AddedToken &a : t.added) t.vocabulary.push_back(a.text);
+    t.stages = pretokenizer("none");
+    t.prepare();
+    return t;
+}
+
+// =================================================================================================== [2] BPE
+
+// A map from a pair of ids to a number; open addressing, because this is the innermost loop of everything
+// below.
+class PairMap {
+    struct Slot { int left = -1, right = -1, value = -1; };
+    std::vector<Slot> slots = std::vector<Slot>(1024);
+    size_t used = 0;
+    size_t place(int left, int right) const {
+        const uint64_t mixed = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
+        size_t i = (mixed ^ mixed >> 32) & (slots.size() - 1);
+        while (slots[i].left >= 0 && (slots[i].left != left || slots[i].right != right))
+            i = (i + 1) & (slots.size() - 1);
+        return i;
+    }
+    void grow() {
+        std::vector<Slot> old(slots.size() * 2);
+        old.swap(slots);
+        for (const Slot &s : old)
+            if (s.left >= 0) slots[place(s.left, s.right)] = s;
+    }
+
+public:
+    int find(int left, int right) const { return slots[place(left, right)].value; }          // -1: not there
+    int &at(int left, int right) {                                                          // made if need be
+        if (used * 2 >= slots.size()) grow();
+        Slot &s = slots[place(left, right)];
+        if (s.left < 0) {
+            s = {left, right, -1};
+            used++;
+        }
+        return s.value;
+    }
+};
+
+// The second tokenizer: learning. Write the text as single bytes. Then, until the vocabulary is full:
+//
+//     count every pair of neighbours; take the most frequent one (ties: the smaller left id, then the smaller right id);
+//     give it a new id; replace it everywhere, from left to right.
+//
+// Counting anew each time would read the text once per token. But a merge changes only the neighbours of the
+// places where it happens, so counts are kept and corrected there:
+//
+//     ... q left right r ...   becomes   ... q new r ...:   (q,left) and (right,r) lose one, (q,new) and (new,r) gain one
+//
+// Equal words behave equally, so each distinct word is stored once, with its count as its weight. All words
+// stand in one array of symbols with links to the neighbours in the word; each pair keeps the places where it
+// was seen, some of which have changed since (a look at the symbols tells). The heap of pairs is lazy in the
+// same way: an entry whose count is out of date goes back with the true one. `aaa` holds two pairs (a,a);
+// places are taken in order, so it becomes `(aa) a`.
+class Learner {
+public:
+    std::vector<Merge> merges;
+
+    void add_word(const std::vector<int> &ids, int64_t count) {
+        expect(symbol.size() + ids.size() < INT_MAX, "train: more than 2^31 symbols in distinct words");
+        for (size_t i = 0; i < ids.size(); i++) {
+            const int here = (int)symbol.size();
+            symbol.push_back(ids[i]);
+            weight.push_back(count);
+            previous.push_back(i > 0 ? here - 1 : -1);
+            next.push_back(i + 1 < ids.size() ? here + 1 : -1);
+        }
+    }
+
+    // Fills the vocabulary up to `size`; new_id names the token that two others become (a known one or a new
+    // one).
+    void learn(int size, int64_t smallest_count, const std::function<int(int left, int right)> &new_id,
+               const std::function<int()> &filled, const std::function<void(int, int)> &progress) {
+        for (int at = 0; at < (int)symbol.size(); at++)
+            if (next[at] >= 0) change(at, symbol[at], symbol[next[at]], +1);
+        push_grown();
+        while (filled() < size && !heap.empty()) {
+            const Entry top = heap.top();
+            heap.pop();
+            const int64_t count = pairs[index.find(top.left, top.right)].count;
+            if (count < top.count && count > 0) heap.push({count, top.left, top.right});
+            if (count != top.count) continue;
+            if (count < std::max<int64_t>(1, smallest_count)) break;
+            merges.push_back({top.left, top.right, new_id(top.left, top.right)});
+            merge_everywhere(merges.back());
+            push_grown();
+            if (progress) progress(filled(), size);
+        }
+    }
+
+private:
+    struct Pair {
+        int left, right;
+        int64_t count = 0;
+        bool grown = false;                                    // waits to enter the heap
+        std::vector<int> places = {};
+    };
+    struct Entry {
+        int64_t count;
+        int left, right;
+        bool operator<(const Entry &other) const {       // less urgent: std::priority_queue gives the largest
+            if (count != other.count) return count < other.count;
+            if (left != other.left) return left > other.left;
+            return right > other.right;
+        }
+    };
+    std::vector<int> symbol, previous, next;                   // links: -1 at the ends of a word
+    std::vector<int64_t> weight;
+    PairMap index;                                             // (left, right) -> place in pairs
+    std::vector<Pair> pairs;
+    std::vector<int> grown;
+    std::priority_queue<Entry> heap;
+
+    // The pair at `at` appears (+1) or disappears (-1).
+    void change(int at, int left, int right, int sign) {
+        int &i = index.at(left, right);
+        if (i < 0) {
+            i = (int)pairs.size();
+            pairs.push_back({left, right});
+        }
+        Pair &pair = pairs[i];
+        pair.count += sign * weight[at];
+        if (sign < 0) return;
+        pair.places.push_back(at);
+        if (!pair.grown) grown.push_back(i);
+        pair.grown = true;
+    }
+
+    void push_grown() {
+        for (int i : grown) {
+            pairs[i].grown = false;
+            if (pairs[i].count > 0) heap.push({pairs[i].count, pairs[i].left, pairs[i].right});
+        }
+        grown.clear();
+    }
+
+    void merge_everywhere(const Merge &merge) {
+        const int i = index.find(merge.left, merge.right);
+        std::vector<int> places = std::move(pairs[i].places);
+        pairs[i].places = {};
+        std::sort(places.begin(), places.end());
+        for (int at : places) {
+            const int right = next[at];
+            if (symbol[at] != merge.left || right < 0 || symbol[right] != merge.right) continue;
+            const int q = previous[at], r = next[right];
+            if (q >= 0) change(q, symbol[q], merge.left, -1);
+            if (r >= 0) change(right, merge.right, symbol[r], -1);
+            symbol[at] = merge.result;
+            symbol[right] = -1;
+            next[at] = r;
+            next[right] = -1;
+            if (r >= 0) previous[r] = at;
+            if (q >= 0) change(q, symbol[q], merge.result, +1);
+            if (r >= 0) change(at, merge.result, symbol[r], +1);
+        }
+        pairs[i].count = 0;
+    }
+};
+
+// Applying what was learned: start from single bytes and repeat the merges in the order in which they were
+// learned, the leftmost first. That is: as long as any two neighbours have a merge, do the one with the
+// lowest rank.
+//
+// rank[i] is the rank of the pair (i, i+1), so a merge looks up only its two new pairs. Finding the lowest is
+// a walk over the piece, which for a word is quicker than anything clever.
+static const int no_rank = INT_MAX;
+
+static int rank_of(const PairMap &ranks, int left, int right) {
+    const int rank = ranks.find(left, right);
+    return rank < 0 ? no_rank : rank;
+}
+
+static void merge_word(const PairMap &ranks, const std::vector<Merge> &merges, std::vector<int> &symbols) {
+    static thread_local std::vector<int> rank;
+    rank.clear();
+    for (size_t i = 0; i + 1 < symbols.size(); i++)
+        rank.push_back(rank_of(ranks, symbols[i], symbols[i + 1]));
+    while (!rank.empty()) {
+        const size_t i = std::min_element(rank.begin(), rank.end()) - rank.begin();     // the leftmost lowest
+        if (rank[i] == no_rank) break;
+        symbols[i] = merges[rank[i]].result;
+        symbols.erase(symbols.begin() + i + 1);
+        rank.erase(rank.begin() + i);
+        if (i > 0) rank[i - 1] = rank_of(ranks, symbols[i - 1], symbols[i]);
+        if (i < rank.size()) rank[i] = rank_of(ranks, symbols[i], symbols[i + 1]);
+    }
+}
+
+// The same for long pieces, where walking would be quadratic (a megabyte of one letter): a heap finds the
+// lowest rank, links find the neighbours. Entries of the heap that no longer describe the symbols are
+// skipped.
+static void merge_long(const PairMap &ranks, const std::vector<Merge> &merges, std::vector<int> &symbols) {
+    const int n = (int)symbols.size();
+    std::vector<int> previous(n), next(n);
+    typedef std::pair<int, int> Entry;                                                       // rank, place
+    std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> heap;
+    const auto push = [&](int i) {
+        const int rank = next[i] < n ? rank_of(ranks, symbols[i], symbols[next[i]]) : no_rank;
+        if (rank != no_rank) heap.push({rank, i});
+    };
+    for (int i = 0; i < n; i++) previous[i] = i - 1, next[i] = i + 1;
+    for (int i = 0; i < n; i++) push(i);
+    while (!heap.empty()) {
+        const auto [rank, i] = heap.top();
+        heap.pop();
+        const Merge &merge = merges[rank];
+        const int right = next[i];
+        if (symbols[i] != merge.left || right >= n || symbols[right] != merge.right) continue;
+        symbols[i] = merge.result;
+        symbols[right] = -1;
+        next[i] = next[right];
+        if (next[i] < n) previous[next[i]] = i;
+        if (previous[i] >= 0) push(previous[i]);
+        push(i);
+    }
+    symbols.erase(std::remove(symbols.begin(), symbols.end(), -1), symbols.end());
+}
+
+// ============================================================================================== [3] the rest
+
+// Left alone, BPE learns `dog.`, `dog!` and ` dog?` as three tokens, and joins digits as they come. So
+// released models cut the text first, by rules that nobody learned: each stage cuts every piece of the stage
+// before into the matches of a regular expression and the gaps between them. A piece is a text of its own for
+// the next stage: a look-ahead sees where the piece ends, not how the text goes on. V3 isolates up to three
+// digits, then Chinese and Japanese, then words (with one character before them), punctuation and white
+// space. The last stage, byte_level, writes bytes as letters: BPE below works on the bytes themselves.
+static const char *cased_letters = // of deepseek-llm: letters that have a case, in hexadecimal
+    "41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A 38C "
+    "38E-3A1 "
+    "3A3-3F5 3F7-481 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 "
+    "1D79-1D9A "
+    "1E00-1F15 1F18-1F1D 1F20-1F45 1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D 1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE "
+    "1FC2-1FC4 "
+    "1FC6-1FCC 1FD0-1FD3 1FD6-1FDB 1FE0-1FEC 1FF2-1FF4 1FF6-1FFC 2102 2107 210A-2113 2115 2119-211D 2124 "
+    "2126 2128 "
+    "212A-212D 212F-2134 2139 213C-213F 2145-2149 214E 2183 2184 2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2 2CF3 "
+    "A640-A66D "
+    "A680-A69B A722-A76F A771-A787 A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 FF21-FF3A FF41-FF5A 10400-1044F "
+    "104B0-104D3 104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943";
+
+static std::string class_of(const std::string &table) {
+    std::string out = "[\\x{";
+    for (char c : table) {
+        if (c == ' ') out += "}\\x{";
+        else if (c == '-') out += "}-\\x{";
+        else out += c;
+    }
+    return out + "}]";
+}
+
+std::vector<Stage> pretokenizer(const std::string &name) {
+    const char *Asian = "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+";
+    std::vector<std::string> patterns;
+    bool digits = true;                                        // each digit is a token
+    if (name == "v3") {
+        digits = false;
+        patterns = {"\\p{N}{1,3}", "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+",
+                    "[!\"#$%&'()*+,\\-./"
+                    ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+                    "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
+    } else if (name == "coder") {
+        patterns = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", Asian};
+    } else if (name == "llm") {
+        patterns = {
+            "[\\r\\n]", "\\s?" + class_of(cased_letters) + "+",
+            "\\s?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+",
+            "\\s+$", Asian};
+    } else {
+        expect(name == "none", "pretokenizer: ", name, " is not one of v3, coder, llm, none");
+        digits = false;
+    }
+    std::vector<Stage> stages;
+    for (const std::string &p : patterns) stages.push_back({.pattern = p});
+    if (digits) stages.push_back({.kind = Stage::digits});
+    stages.push_back({.kind = Stage::byte_level});
+    return stages;
+}
+
+// What V3 calls its control tokens. Only those that end or fill a text are `special`: decode can leave them
+// out.
+std::vector<AddedToken> usual_added_tokens() {
+    std::vector<AddedToken> all;
+    for (const char *text : {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"})
+        all.push_back({text, (int)all.size(), true, false});
+    for (const char *text :
+         {"<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>", "<｜User｜>", "<｜Assistant｜>", "<|EOT|>",
+          "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>",
+          "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>", "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>",
+          "<｜tool▁sep｜>", "<think>", "</think>", "｜DSML｜"})
+        all.push_back({text, (int)all.size(), std::string(text) == "<|EOT|>", false});
+    return all;
+}
+
+// Cuts one piece. A match may be kept as a piece, dropped, or joined to what stands before or after it;
+// contiguous matches may become one. Empty matches move on by one character.
+static void cut(const Stage &stage, const Regex &regex, std::string_view piece,
+                std::vector<std::string_view> &out) {
+    struct Span { size_t begin, end; bool match; };
+    static thread_local std::vector<Span> spans;
+    spans.clear();
+    size_t done = 0, from = 0, begin, end;
+    while (from <= piece.size() && regex.find(piece, from, &begin, &end)) {
+        if (begin == end && end == done && from > 0) {         // an empty match right behind the last one
+            from += from < piece.size() ? character_at(piece, from).length : 1;
+            continue;
+        }
+        if (begin > done) spans.push_back({done, begin, stage.invert});
+        spans.push_back({begin, end, !stage.invert});
+        done = from = end;
+        if (begin == end) from += from < piece.size() ? character_at(piece, from).length : 1;
+    }
+    if (done < piece.size()) spans.push_back({done, piece.size(), stage.invert});
+
+    const bool backwards = stage.keep == Stage::with_next;
+    if (backwards) std::reverse(spans.begin(), spans.end());
+    size_t kept = 0;
+    bool after_match = false;
+    for (const Span span : spans) {
+        bool join = false;
+        if (stage.keep == Stage::contiguous) join = span.match == after_match;
+        if (stage.keep == Stage::with_previous || backwards) join = span.match && !after_match;
+        after_match = span.match;
+        if (stage.keep == Stage::removed && span.match) continue;
+        if (!join || kept == 0) spans[kept++] = span;
+        else if (backwards) spans[kept - 1].begin = span.begin;
+        else spans[kept - 1].end = span.end;
+    }
+    spans.resize(kept);
+    if (backwards) std::reverse(spans.begin(), spans.end());
+    for (const Span &span : spans)
+        if (span.end > span.begin) out.push_back(piece.substr(span.begin, span.end - span.begin));
+}
+
+// Finds the longest of many strings that begins at a place. A node is a prefix of some of them.
+struct Trie {
+    PairMap next;                                              // (node, byte) -> node
+    std::vector<int> id = {-1};                                // of the string that ends in this node
+    bool starts[256] = {};
+    void add(const std::string &text, int token) {
+        int node = 0;
+        starts[(unsigned char)text[0]] = true;
+        for (unsigned char byte : text) {
+            int &child = next.at(node, byte);
+            if (child < 0) {
+                child = (int)id.size();
+                id.push_back(-1);
+            }
+            node = child;
+        }
+        id[node] = token;
+    }
+    int longest(std::string_view text, size_t at, size_t *length) const {
+        int node = 0, found = -1;
+        for (size_t i = at; i < text.size(); i++) {
+            node = next.find(node, (unsigned char)text[i]);
+            if (node < 0) break;
+            if (id[node] < 0) continue;
+            found = id[node];
+            *length = i - at + 1;
+        }
+        return found;
+    }
+};
+
+// What prepare() makes of a tokenizer's fields.
+struct Tokenizer::Tables {
+    StringMap<int> ids, added;                                 // text -> id
+    std::vector<std::string> bytes;                            // id -> what it decodes to
+    std::vector<bool> special;
+    int of_byte[256];                                          // -1: this byte is not in the vocabulary
+    PairMap ranks;                                             // (left, right) -> place in merges
+    Trie first, second;                                        // added tokens: not normalized, normalized
+    std::vector<std::shared_ptr<Regex>> regexes;               // one a stage, null where it does not cut
+    StringMap<std::vector<int>> cache;                         // pieces that were merged before
+};
+
+static std::shared_ptr<Regex> regex_of(const Stage &stage) {
+    // The numerals of the reference's character tables, which are one Unicode version ahead of its regex
+    // engine.
+    if (stage.kind == Stage::digits)
+        return std::make_shared<Regex>("[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]");
+    if (stage.pattern.empty()) return nullptr;
+    return std::make_shared<Regex>(stage.pattern, stage.literal);
+}
+
+void Tokenizer::prepare() {
+    auto t = std::make_shared<Tables>();
+    for (const AddedToken &a : added) {
+        expect(a.id >= 0 && a.id < size(), "added token ", a.text, ": no room for id ", a.id);
+        expect(vocabulary[a.id] == a.text, "id ", a.id, " is both ", vocabulary[a.id], " and ", a.text);
+        if (!t->added.emplace(a.text, a.id).second) continue;
+        (a.normalized ? t->second : t->first).add(a.text, a.id);
+    }
+    t->special.resize(size());
+    for (const AddedToken &a : added) t->special[a.id] = a.special;
+    for (int id = 0; id < size(); id++) {
+        t->bytes.push_back(from_letters(vocabulary[id]));
+        if (vocabulary[id].empty()) continue;
+        const bool fresh = t->ids.emplace(vocabulary[id], id).second;
+        expect(fresh, "two ids, ", t->ids[vocabulary[id]], " and ", id, ", for ", vocabulary[id]);
+    }
+    for (int b = 0; b < 256; b++) {
+        const auto found = t->ids.find(letters.utf8[b]);
+        t->of_byte[b] = found == t->ids.end() ? -1 : found->second;
+    }
+    for (size_t rank = 0; rank < merges.size(); rank++) {
+        const auto [left, right, result] = merges[rank];
+        expect(std::min({left, right, result}) >= 0 && std::max({left, right, result}) < size() &&
+                   vocabulary[left] + vocabulary[right] == vocabulary[result],
+               "merge ", rank, " does not add up");
+        t->ranks.at(left, right) = (int)rank;                  // listed twice: the last one counts
+    }
+    expect(!stages.empty() && stages.back().kind == Stage::byte_level,
+           "pre-tokenizer: ByteLevel is not the last stage");
+    for (const Stage &stage : stages) t->regexes.push_back(regex_of(stage));
+    tables = t;
+}
+
+// The pieces that BPE sees. `made` owns those that are not part of the text.
+static std::vector<std::string_view> cut_pieces(const Tokenizer &tokenizer, std::string_view text,
+                                                std::vector<std::unique_ptr<std::string>> &made) {
+    std::vector<std::string_view> pieces = {text}, cuts;
+    for (size_t i = 0; i < tokenizer.stages.size(); i++) {
+        const Stage &stage = tokenizer.stages[i];
+        const Regex *regex = tokenizer.tables->regexes[i].get();
+        if (stage.prefix_space) {
+            for (std::string_view &piece : pieces) {
+                if (piece[0] == ' ') continue;
+                made.push_back(std::make_unique<std::string>(" "));
+                *made.back() += piece;
+                piece = *made.back();
+            }
+        }
+        if (!regex) continue;
+        cuts.clear();
+        for (std::string_view piece : pieces) cut(stage, *regex, piece, cuts);
+        pieces.swap(cuts);
+    }
+    return pieces;
+}
+
+// BPE of one piece. Most pieces of a text were seen before in it, so results are kept.
+static void encode_piece(const Tokenizer &tokenizer, std::string_view piece, std::vector<int> &ids) {
+    Tokenizer::Tables &t = *tokenizer.tables;
+    const auto known = t.cache.find(piece);
+    if (known != t.cache.end()) {
+        ids.insert(ids.end(), known->second.begin(), known->second.end());
+        return;
+    }
+    std::vector<int> symbols;
+    const auto whole = tokenizer.ignore_merges ? t.ids.find(to_letters(piece)) : t.ids.end();
+    if (whole != t.ids.end()) {
+        symbols = {whole->second};
+    } else {
+        for (unsigned char byte : piece)
+            if (t.of_byte[byte] >= 0) symbols.push_back(t.of_byte[byte]);
+        if (symbols.size() < 100) merge_word(t.ranks, tokenizer.merges, symbols);
+        else merge_long(t.ranks, tokenizer.merges, symbols);
+    }
+    ids.insert(ids.end(), symbols.begin(), symbols.end());
+    if (piece.size() > 100) return;
+    if (t.cache.size() > 200000) t.cache.clear();
+    t.cache.emplace(piece, std::move(symbols));
+}
+
+static void encode_words(const Tokenizer &tokenizer, std::string_view text, std::vector<int> &ids) {
+    std::vector<std::unique_ptr<std::string>> made;
+    if (text.empty()) return;
+    for (std::string_view piece : cut_pieces(tokenizer, text, made)) encode_piece(tokenizer, piece, ids);
+}
+
+// From left to right, the longest added token at each place becomes its id; `gap` gets what lies between.
+template <class Gap>
+static void split_at(const Trie &added, std::string_view text, std::vector<int> &ids, Gap gap) {
+    size_t begin = 0, length = 0;
+    for (size_t at = 0; at < text.size();) {
+        const int id = added.starts[(unsigned char)text[at]] ? added.longest(text, at, &length) : -1;
+        if (id < 0) {
+            at++;
+            continue;
+        }
+        gap(text.substr(begin, at - begin));
+        ids.push_back(id);
+        begin = at += length;
+    }
+    gap(text.substr(begin));
+}
+
+// The third tokenizer, whole: added tokens (in two rounds: a short one of the first goes before a longer one
+// of the second), pre-tokenisers, bytes, merges.
+std::vector<int> Tokenizer::encode(std::string_view text) const {
+    if (!valid_utf8(text)) return encode(repair_utf8(text));
+    std::vector<int> ids;
+    split_at(tables->first, text, ids, [&](std::string_view gap) {
+        split_at(tables->second, gap, ids, [&](std::string_view words) { encode_words(*this, words, ids); });
+    });
+    return ids;
+}
+
+std::vector<int> Tokenizer::encode_plain(std::string_view text) const {
+    if (!valid_utf8(text)) return encode_plain(repair_utf8(text));
+    std::vector<int> ids;
+    encode_words(*this, text, ids);
+    return ids;
+}
+
+std::string Tokenizer::decode(const std::vector<int> &ids, bool skip_special) const {
+    std::string out;
+    for (int id : ids)
+        if (!skip_special || !is_special(id)) out += bytes(id);
+    return valid_utf8(out) ? out : repair_utf8(out);
+}
+
+const std::string &Tokenizer::bytes(int id) const {
+    static const std::string none;
+    return id >= 0 && id < size() ? tables->bytes[id] : none;
+}
+
+bool Tokenizer::is_special(int id) const { return id >= 0 && id < size() && tables->special[id]; }
+
+int Tokenizer::find(std::string_view text) const {
+    const auto found = tables->added.find(text);
+    return found == tables->added.end() ? -1 : found->second;
+}
+
+int Tokenizer::special(std::string_view text) const {
+    const int id = find(text);
+    if (id < 0)
+        fail(cat("tokenizer: it has no token ", text), "this prompt is for a model with another tokenizer");
+    return id;
+}
+
+// A token may end in mid-character. What is held back is at most three bytes: the beginning of a character
+// that the next token may complete.
+std::string StreamDecoder::push(int id) {
+    held += tokenizer.bytes(id);
+    size_t ready = 0;
+    while (ready < held.size()) {
+        const Character c = character_at(held, ready);
+        if (c.state == Character::cut) break;
+        ready += c.length;
+    }
+    const std::string out = repair_utf8(std::string_view(held).substr(0, ready));
+    held.erase(0, ready);
+    return out;
+}
+
+std::string StreamDecoder::finish() {
+    const std::string out = repair_utf8(held);
+    held.clear();
+    return out;
+}
+
+// Learning for the third tokenizer: added tokens take the first ids, then come the 256 bytes in the order of
+// their letters, then the merges. One text given to read() is one unit: no piece reaches from one into
+// another. Added tokens inside the text are words like others here, as in the reference trainer.
+Trainer::Trainer(std::vector<Stage> stages, std::vector<AddedToken> added) {
+    std::vector<std::string> bytes(letters.utf8, letters.utf8 + 256);
+    std::sort(bytes.begin(), bytes.end(), [](const auto &a, const auto &b) { // UTF-8 sorts as its code points
+        return a.compare(b) < 0;
+    });
+    for (const AddedToken &a : added) tokenizer.vocabulary.push_back(a.text);
+    tokenizer.vocabulary.insert(tokenizer.vocabulary.end(), bytes.begin(), bytes.end());
+    tokenizer.stages = std::move(stages);
+    tokenizer.added = std::move(added);
+    tokenizer.prepare();
+}
+
+void Trainer::read(std::string_view text) {
+    if (!valid_utf8(text)) return read(repair_utf8(text));
+    std::vector<std::unique_ptr<std::string>> made;
+    if (text.empty()) return;
+    for (std::string_view piece : cut_pieces(tokenizer, text, made)) {
+        const auto known = words.find(piece);                  // no copy of a piece that was seen before
+        if (known != words.end()) known->second++;
+        else words.emplace(piece, 1);
+    }
+}
+
+Tokenizer Trainer::train(int vocabulary, const std::function<void(int, int)> &progress) {
+    Tokenizer t = tokenizer;
+    expect(vocabulary >= t.size(), "train: a vocabulary of ", vocabulary, " has no room for ", t.size() - 256,
+           " added tokens and 256 bytes");
+    StringMap<int> known = t.tables->ids;
+    Learner learner;
+    for (const auto &[word, count] : words) {
+        std::vector<int> symbols;
+        for (unsigned char byte : word) symbols.push_back(t.tables->of_byte[byte]);
+        learner.add_word(symbols, count);
+    }
+    const auto new_id = [&](int left, int right) {
+        const std::string text = t.vocabulary[left] + t.vocabulary[right];
+        const auto [place, fresh] = known.emplace(text, t.size());
+        if (fresh) t.vocabulary.push_back(text);
+        return place->second;
+    };
+    learner.learn(vocabulary, smallest_count, new_id, [&] { return t.size(); }, progress);
+    t.merges = learner.merges;
+    t.prepare();
+    return t;
+}
+
+// =============================================================================================== [4] prompts
+
+// A chat model was trained on one exact way to write a conversation. Control tokens are looked up by name in
+// the tokenizer that is loaded: numbers differ from model to model (<think> is 128798 in R1, 128821 in V4, no
+// token in V3). What people and tools said goes in as words: a user who types <｜Assistant｜> does not get the
+// token.
+static const std::string begin_text = "<｜begin▁of▁sentence｜>", end_text = "<｜end▁of▁sentence｜>";
+static const std::string calls_begin = "<｜tool▁calls▁begin｜>", calls_end = "<｜tool▁calls▁end｜>";
+static const std::string call_begin = "<｜tool▁call▁begin｜>", call_end = "<｜tool▁call▁end｜>";
+static const std::string outputs_begin = "<｜tool▁outputs▁begin｜>", outputs_end = "<｜tool▁outputs▁end｜>";
+static const std::string output_begin = "<｜tool▁output▁begin｜>", output_end = "<｜tool▁output▁end｜>";
+static const std::string separator = "<｜tool▁sep｜>", user_turn = "<｜User｜>", assistant_turn = "<｜Assistant｜>";
+static const std::string think = "<think>", end_think = "</think>", dsml = "｜DSML｜";
+
+std::string Prompt::text() const {
+    std::string out;
+    for (const Part &part : parts) out += part.text;
+    return out;
+}
+
+// Neighbouring words are encoded together, for a token may lie across two parts.
+std::vector<int> Prompt::encode(const Tokenizer &tokenizer) const {
+    std::vector<int> ids;
+    std::string words;
+    const auto flush = [&] {
+        const std::vector<int> plain = tokenizer.encode_plain(words);
+        ids.insert(ids.end(), plain.begin(), plain.end());
+        words.clear();
+    };
+    for (const Part &part : parts) {
+        if (part.kind == Part::words || (part.kind == Part::mark && tokenizer.find(part.text) < 0)) {
+            words += part.text;
+            continue;
+        }
+        flush();
+        ids.push_back(tokenizer.special(part.text));
+    }
+    flush();
+    return ids;
+}
+
+// Writes a prompt: `tokens` for control tokens, `words` for text, `marks` for what is a token in some
+// vocabularies.
+struct Writer {
+    Prompt prompt;
+    Writer &tokens(const std::string &text) { return add(Part::token, text); }
+    Writer &words(const std::string &text) { return add(Part::words, text); }
+    Writer &marks(const std::string &text) { return add(Part::mark, text); }
+    Writer &add(Part::Kind kind, const std::string &text) {
+        if (!text.empty()) prompt.parts.push_back({kind, text});
+        return *this;
+    }
+};
+
+static std::string joined_system(const std::vector<Message> &messages) {
+    std::string out;
+    for (const Message &m : messages)
+        if (m.role == "system") out += (out.empty() ? "" : "\n\n") + m.content;
+    return out;
+}
+
+static std::string after_first(const std::string &text, const std::string &mark) {
+    const size_t at = text.find(mark);
+    return at == std::string::npos ? text : text.substr(at + mark.size());
+}
+
+static std::string after_last(const std::string &text, const std::string &mark) {
+    const size_t at = text.rfind(mark);
+    return at == std::string::npos ? text : text.substr(at + mark.size());
+}
+
+// deepseek-llm and V2: no control tokens but begin and end; V2 allows a system text.
+static Prompt chat_in_words(const std::vector<Message> &messages, bool system_text, bool answer) {
+    Writer w;
+    w.tokens(begin_text);
+    for (const Message &m : messages) {
+        expect(m.role != "tool" && m.calls.empty(), "chat: this model has no template for tools");
+        expect(m.role != "system" || system_text, "chat: deepseek-llm has no system text");
+        if (m.role == "system") w.words(m.content + "\n\n");
+        if (m.role == "user") w.words("User: " + m.content + "\n\n");
+        if (m.role == "assistant") w.words("Assistant: " + m.content).tokens(end_text);
+    }
+    if (answer) w.words("Assistant:");                 // and no space: it belongs to the answer's first token
+    return w.prompt;
+}
+
+// V3 and R1. In V3's published template a single call is never closed and three calls are closed twice, and
+// neither "first" below is ever reset: a model that was trained on it expects it, so it stays. R1 closes
+// once, takes the last system text only, drops past thoughts, and begins its answer with <think>.
+static Prompt chat_v3(const std::vector<Message> &messages, bool r1, bool answer) {
+    Writer w;
+    std::string system = joined_system(messages);
+    for (const Message &m : messages)
+        if (r1 && m.role == "system") system = m.content;
+    w.tokens(begin_text).words(system);
+    bool after_tool = false, first_call = true, first_output = true;
+    for (const Message &m : messages) {
+        if (m.role == "user") w.tokens(user_turn).words(m.content);
+        if (m.role == "user") after_tool = false;
+        for (const ToolCall &call : m.calls) {
+            if (first_call) w.tokens(assistant_turn).tokens(calls_begin);
+            else w.words("\n");
+            w.tokens(call_begin).words(call.type).tokens(separator);
+            w.words(call.name + "\n```json\n" + call.arguments + "\n```").tokens(call_end);
+            if (!r1 && !first_call) w.tokens(calls_end).tokens(end_text);
+            first_call = after_tool = false;
+        }
+        if (r1 && !m.calls.empty()) w.tokens(calls_end).tokens(end_text);
+        if (m.role == "assistant" && m.calls.empty()) {
+            w.tokens(after_tool ? outputs_end : assistant_turn);
+            w.words(r1 ? after_last(m.content, end_think) : m.content).tokens(end_text);
+            after_tool = false;
+        }
+        if (m.role == "tool") {
+            if (first_output) w.tokens(outputs_begin);
+            else w.words("\n");
+            w.tokens(output_begin).words(m.content).tokens(output_end);
+            first_output = false;
+            after_tool = true;
+        }
+    }
+    if (after_tool) w.tokens(outputs_end);
+    else if (answer) w.tokens(assistant_turn);
+    if (!after_tool && answer && r1) w.marks(think).words("\n");
+    return w.prompt;
+}
+
+// V3.1: one model that thinks or does not. The first token after Assistant says which; history never holds
+// thoughts.
+static Prompt chat_v31(const std::vector<Message> &messages, bool thinking, bool answer) {
+    Writer w;
+    w.tokens(begin_text).words(joined_system(messages));
+    bool after_user = false;
+    for (const Message &m : messages) {
+        if (m.role == "user") w.tokens(user_turn).words(m.content);
+        if (m.role == "assistant") {
+            if (after_user) w.tokens(assistant_turn).marks(end_think);
+            w.words(after_first(m.content, end_think));
+            if (!m.calls.empty()) w.tokens(calls_begin);
+            for (const ToolCall &call : m.calls)
+                w.tokens(call_begin)
+                    .words(call.name)
+                    .tokens(separator)
+                    .words(call.arguments)
+                    .tokens(call_end);
+            if (!m.calls.empty()) w.tokens(calls_end);
+            w.tokens(end_text);
+        }
+        if (m.role == "tool") w.tokens(output_begin).words(m.content).tokens(output_end);
+        after_user = m.role == "user" || (after_user && m.role != "assistant");
+    }
+    if (answer && after_user) w.tokens(assistant_turn).marks(thinking ? think : end_think);
+    return w.prompt;
+}
+
+// V3.2: calls are written in tags; every user turn is followed at once by Assistant, and thoughts are kept as
+// long as no newer user turn came (so a model can go on thinking after a tool answered).
+static void calls_v32(Writer &w, const Message &m) {
+    if (m.calls.empty()) return;
+    w.words("\n\n<").marks(dsml).words("function_calls>\n");
+    for (size_t i = 0; i < m.calls.size(); i++) {
+        w.words(i > 0 ? "\n<" : "<").marks(dsml).words("invoke name=\"" + m.calls[i].name + "\">\n");
+        for (const auto &[name, value, is_string] : tool_arguments(m.calls[i].arguments)) {
+            w.words("<").marks(dsml).words("parameter name=\"" + name + "\" string=\"");
+            w.words((is_string ? "true\">" : "false\">") + value + "</").marks(dsml).words("parameter>\n");
+        }
+        w.words("</").marks(dsml).words("invoke>");
+    }
+    w.words("\n</").marks(dsml).words("function_calls>");
+}
+
+static Prompt chat_v32(const std::vector<Message> &messages, bool thinking, bool answer) {
+    Writer w;
+    size_t last_user = 0;
+    for (size_t i = 0; i < messages.size(); i++)
+        if (messages[i].role == "user") last_user = i;
+    w.tokens(begin_text);
+    for (size_t i = 0; i < messages.size(); i++) {
+        const Message &m = messages[i];
+        const bool last = i + 1 == messages.size(), thinks = thinking && i >= last_user;
+        if (m.role == "system") w.words(m.content);
+        if (m.role == "user") w.tokens(user_turn).words(m.content);
+        if (m.role == "user" && (answer || !last)) w.tokens(assistant_turn).marks(thinks ? think : end_think);
+        if (m.role == "assistant") {
+            if (thinks) w.words(m.reasoning).marks(end_think);
+            w.words(m.content);
+            calls_v32(w, m);
+            w.tokens(end_text);
+        }
+        if (m.role == "tool") {
+            if (i == 0 || messages[i - 1].role != "tool") w.words("\n\n<function_results>");
+            w.words("\n<result>" + m.content + "</result>");
+            if (last || messages[i + 1].role != "tool")
+                w.words("\n</function_results>\n\n").marks(thinks ? think : end_think);
+        }
+    }
+    return w.prompt;
+}
+
+Prompt chat_prompt(const std::string &style, const std::vector<Message> &messages, bool thinking,
+                   bool answer) {
+    for (const Message &m : messages)
+        expect(m.role == "system" || m.role == "user" || m.role == "assistant" || m.role == "tool",
+               "chat: ", m.role, " is not one of system, user, assistant, tool");
+    if (style == "llm" || style == "v2") return chat_in_words(messages, style == "v2", answer);
+    if (style == "v3" || style == "r1") return chat_v3(messages, style == "r1", answer);
+    if (style == "v3.1") return chat_v31(messages, thinking, answer);
+    if (style == "v3.2") return chat_v32(messages, thinking, answer);
+    fail(cat("chat: ", style, " is not one of llm, v2, v3, r1, v3.1, v3.2"));
+}
+
+// Fill in the middle (Coder, V2, V3): the model sees what stands before and after a hole and continues with
+// what was in it. Prefix-suffix-middle is what they were trained on. The other order is the usual one where
+// the middle directly continues the prefix: [ours], with the same three tokens.
+Prompt fim_prompt(const std::string &prefix, const std::string &suffix, Fim order) {
+    const std::string begin = "<｜fim▁begin｜>", hole = "<｜fim▁hole｜>", end = "<｜fim▁end｜>";
+    Writer w;
+    if (order == Fim::prefix_suffix_middle)
+        w.tokens(begin).words(prefix).tokens(hole).words(suffix).tokens(end);
+    else w.tokens(begin).tokens(hole).words(suffix).tokens(end).words(prefix);
+    return w.prompt;
+}
