@@ -72,8 +72,9 @@ std::string repair_utf8(std::string_view text, long *repaired) {
     long broken = 0;
     for (size_t at = 0; at < text.size();) {
         const Character c = character_at(text, at);
-        if (c.state == Character::whole) out += text.substr(at, c.length);
-        else out += "\xEF\xBF\xBD", broken++;
+        const bool whole = c.state == Character::whole;
+        out += whole ? text.substr(at, c.length) : "\xEF\xBF\xBD";
+        broken += !whole;
         at += c.length;
     }
     if (repaired) *repaired += broken;
@@ -136,8 +137,7 @@ Tokenizer byte_tokenizer() {
 
 // =================================================================================================== [2] BPE
 
-// A map from a pair of ids to a number; open addressing, because this is the innermost loop of everything
-// below.
+// A map from a pair of ids to a number; open addressing, for this is the innermost loop of all that follows.
 class PairMap {
     struct Slot { int left = -1, right = -1, value = -1; };
     std::vector<Slot> slots = std::vector<Slot>(1024);
@@ -171,13 +171,16 @@ public:
 
 // The second tokenizer: learning. Write the text as single bytes. Then, until the vocabulary is full:
 //
-//     count every pair of neighbours; take the most frequent one (ties: the smaller left id, then the smaller right id);
-//     give it a new id; replace it everywhere, from left to right.
+//     count every pair of neighbours;
+//     take the most frequent one (ties: the smaller left id, then the smaller right id);
+//     give it a new id;
+//     replace it everywhere, from left to right.
 //
 // Counting anew each time would read the text once per token. But a merge changes only the neighbours of the
 // places where it happens, so counts are kept and corrected there:
 //
-//     ... q left right r ...   becomes   ... q new r ...:   (q,left) and (right,r) lose one, (q,new) and (new,r) gain one
+//     ... q left right r ...      (q,left) and (right,r) lose one
+//     ... q    new     r ...      (q,new)  and (new,r)   gain one
 //
 // Equal words behave equally, so each distinct word is stored once, with its count as its weight. All words
 // stand in one array of symbols with links to the neighbours in the word; each pair keeps the places where it
@@ -199,24 +202,29 @@ public:
         }
     }
 
-    // Fills the vocabulary up to `size`; new_id names the token that two others become (a known one or a new
-    // one).
-    void learn(int size, int64_t smallest_count, const std::function<int(int left, int right)> &new_id,
-               const std::function<int()> &filled, const std::function<void(int, int)> &progress) {
+    // Fills the vocabulary up to `size`. A merge may spell a token that is there already (an added one): the
+    // merge is recorded, and the vocabulary does not grow.
+    void learn(std::vector<std::string> &vocabulary, int size, int64_t smallest_count,
+               const std::function<void(int, int)> &progress) {
+        StringMap<int> known;
+        for (size_t id = 0; id < vocabulary.size(); id++) known[vocabulary[id]] = (int)id;
         for (int at = 0; at < (int)symbol.size(); at++)
             if (next[at] >= 0) change(at, symbol[at], symbol[next[at]], +1);
         push_grown();
-        while (filled() < size && !heap.empty()) {
+        while ((int)vocabulary.size() < size && !heap.empty()) {
             const Entry top = heap.top();
             heap.pop();
             const int64_t count = pairs[index.find(top.left, top.right)].count;
             if (count < top.count && count > 0) heap.push({count, top.left, top.right});
             if (count != top.count) continue;
             if (count < std::max<int64_t>(1, smallest_count)) break;
-            merges.push_back({top.left, top.right, new_id(top.left, top.right)});
+            const std::string text = vocabulary[top.left] + vocabulary[top.right];
+            const auto [name, fresh] = known.emplace(text, (int)vocabulary.size());
+            if (fresh) vocabulary.push_back(text);
+            merges.push_back({top.left, top.right, name->second});
             merge_everywhere(merges.back());
             push_grown();
-            if (progress) progress(filled(), size);
+            if (progress) progress((int)vocabulary.size(), size);
         }
     }
 
@@ -330,7 +338,10 @@ static void merge_long(const PairMap &ranks, const std::vector<Merge> &merges, s
         const int rank = next[i] < n ? rank_of(ranks, symbols[i], symbols[next[i]]) : no_rank;
         if (rank != no_rank) heap.push({rank, i});
     };
-    for (int i = 0; i < n; i++) previous[i] = i - 1, next[i] = i + 1;
+    for (int i = 0; i < n; i++) {
+        previous[i] = i - 1;
+        next[i] = i + 1;
+    }
     for (int i = 0; i < n; i++) push(i);
     while (!heap.empty()) {
         const auto [rank, i] = heap.top();
@@ -356,29 +367,15 @@ static void merge_long(const PairMap &ranks, const std::vector<Merge> &merges, s
 // the next stage: a look-ahead sees where the piece ends, not how the text goes on. V3 isolates up to three
 // digits, then Chinese and Japanese, then words (with one character before them), punctuation and white
 // space. The last stage, byte_level, writes bytes as letters: BPE below works on the bytes themselves.
-static const char *cased_letters = // of deepseek-llm: letters that have a case, in hexadecimal
-    "41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A 38C "
-    "38E-3A1 "
-    "3A3-3F5 3F7-481 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 "
-    "1D79-1D9A "
-    "1E00-1F15 1F18-1F1D 1F20-1F45 1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D 1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE "
-    "1FC2-1FC4 "
-    "1FC6-1FCC 1FD0-1FD3 1FD6-1FDB 1FE0-1FEC 1FF2-1FF4 1FF6-1FFC 2102 2107 210A-2113 2115 2119-211D 2124 "
-    "2126 2128 "
-    "212A-212D 212F-2134 2139 213C-213F 2145-2149 214E 2183 2184 2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2 2CF3 "
-    "A640-A66D "
-    "A680-A69B A722-A76F A771-A787 A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 FF21-FF3A FF41-FF5A 10400-1044F "
-    "104B0-104D3 104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943";
-
-static std::string class_of(const std::string &table) {
-    std::string out = "[\\x{";
-    for (char c : table) {
-        if (c == ' ') out += "}\\x{";
-        else if (c == '-') out += "}-\\x{";
-        else out += c;
-    }
-    return out + "}]";
-}
+static const char *cased_letters =            // of deepseek-llm: letters that have a case, in hexadecimal
+    "41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A "
+    "38C 38E-3A1 3A3-3F5 3F7-481 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF "
+    "1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45 1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D "
+    "1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE 1FC2-1FC4 1FC6-1FCC 1FD0-1FD3 1FD6-1FDB 1FE0-1FEC 1FF2-1FF4 "
+    "1FF6-1FFC 2102 2107 210A-2113 2115 2119-211D 2124 2126 2128 212A-212D 212F-2134 2139 213C-213F "
+    "2145-2149 214E 2183 2184 2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2 2CF3 A640-A66D A680-A69B A722-A76F "
+    "A771-A787 A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 FF21-FF3A FF41-FF5A 10400-1044F 104B0-104D3 "
+    "104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943";
 
 std::vector<Stage> pretokenizer(const std::string &name) {
     const char *Asian = "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+";
@@ -387,16 +384,15 @@ std::vector<Stage> pretokenizer(const std::string &name) {
     if (name == "v3") {
         digits = false;
         patterns = {"\\p{N}{1,3}", "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+",
-                    "[!\"#$%&'()*+,\\-./"
-                    ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+                    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"
+                    "|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
                     "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
     } else if (name == "coder") {
         patterns = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", Asian};
     } else if (name == "llm") {
-        patterns = {
-            "[\\r\\n]", "\\s?" + class_of(cased_letters) + "+",
-            "\\s?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+",
-            "\\s+$", Asian};
+        const std::string marks = "FF01-FF0F FF1A-FF5E 2018-201F 3000-3002";
+        patterns = {"[\\r\\n]", "\\s?[" + hex_ranges(cased_letters) + "]+",
+                    "\\s?[!-/:-~" + hex_ranges(marks) + "]+", "\\s+$", Asian};
     } else {
         expect(name == "none", "pretokenizer: ", name, " is not one of v3, coder, llm, none");
         digits = false;
@@ -408,8 +404,7 @@ std::vector<Stage> pretokenizer(const std::string &name) {
     return stages;
 }
 
-// What V3 calls its control tokens. Only those that end or fill a text are `special`: decode can leave them
-// out.
+// What V3 calls its control tokens. Only `special` ones are left out by decode(ids, true).
 std::vector<AddedToken> usual_added_tokens() {
     std::vector<AddedToken> all;
     for (const char *text : {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"})
@@ -507,10 +502,9 @@ struct Tokenizer::Tables {
 };
 
 static std::shared_ptr<Regex> regex_of(const Stage &stage) {
-    // The numerals of the reference's character tables, which are one Unicode version ahead of its regex
-    // engine.
-    if (stage.kind == Stage::digits)
-        return std::make_shared<Regex>("[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]");
+    // The reference's own table of numerals is one Unicode version ahead of its regex engine.
+    const std::string numeral = "[\\p{N}" + hex_ranges("11DE0-11DE9 16FF4-16FF6") + "]";
+    if (stage.kind == Stage::digits) return std::make_shared<Regex>(numeral);
     if (stage.pattern.empty()) return nullptr;
     return std::make_shared<Regex>(stage.pattern, stage.literal);
 }
@@ -518,8 +512,9 @@ static std::shared_ptr<Regex> regex_of(const Stage &stage) {
 void Tokenizer::prepare() {
     auto t = std::make_shared<Tables>();
     for (const AddedToken &a : added) {
-        expect(a.id >= 0 && a.id < size(), "added token ", a.text, ": no room for id ", a.id);
-        expect(vocabulary[a.id] == a.text, "id ", a.id, " is both ", vocabulary[a.id], " and ", a.text);
+        expect(a.id >= 0 && a.id < size(), "added token ", shown(a.text), ": no room for id ", a.id);
+        expect(vocabulary[a.id] == a.text, "id ", a.id, " is both ", shown(vocabulary[a.id]), " and ",
+               shown(a.text));
         if (!t->added.emplace(a.text, a.id).second) continue;
         (a.normalized ? t->second : t->first).add(a.text, a.id);
     }
@@ -529,7 +524,7 @@ void Tokenizer::prepare() {
         t->bytes.push_back(from_letters(vocabulary[id]));
         if (vocabulary[id].empty()) continue;
         const bool fresh = t->ids.emplace(vocabulary[id], id).second;
-        expect(fresh, "two ids, ", t->ids[vocabulary[id]], " and ", id, ", for ", vocabulary[id]);
+        expect(fresh, "two ids, ", t->ids[vocabulary[id]], " and ", id, ", for ", shown(vocabulary[id]));
     }
     for (int b = 0; b < 256; b++) {
         const auto found = t->ids.find(letters.utf8[b]);
@@ -688,9 +683,7 @@ std::string StreamDecoder::finish() {
 // another. Added tokens inside the text are words like others here, as in the reference trainer.
 Trainer::Trainer(std::vector<Stage> stages, std::vector<AddedToken> added) {
     std::vector<std::string> bytes(letters.utf8, letters.utf8 + 256);
-    std::sort(bytes.begin(), bytes.end(), [](const auto &a, const auto &b) { // UTF-8 sorts as its code points
-        return a.compare(b) < 0;
-    });
+    std::sort(bytes.begin(), bytes.end());                     // UTF-8 sorts as its code points
     for (const AddedToken &a : added) tokenizer.vocabulary.push_back(a.text);
     tokenizer.vocabulary.insert(tokenizer.vocabulary.end(), bytes.begin(), bytes.end());
     tokenizer.stages = std::move(stages);
@@ -713,20 +706,13 @@ Tokenizer Trainer::train(int vocabulary, const std::function<void(int, int)> &pr
     Tokenizer t = tokenizer;
     expect(vocabulary >= t.size(), "train: a vocabulary of ", vocabulary, " has no room for ", t.size() - 256,
            " added tokens and 256 bytes");
-    StringMap<int> known = t.tables->ids;
     Learner learner;
     for (const auto &[word, count] : words) {
         std::vector<int> symbols;
         for (unsigned char byte : word) symbols.push_back(t.tables->of_byte[byte]);
         learner.add_word(symbols, count);
     }
-    const auto new_id = [&](int left, int right) {
-        const std::string text = t.vocabulary[left] + t.vocabulary[right];
-        const auto [place, fresh] = known.emplace(text, t.size());
-        if (fresh) t.vocabulary.push_back(text);
-        return place->second;
-    };
-    learner.learn(vocabulary, smallest_count, new_id, [&] { return t.size(); }, progress);
+    learner.learn(t.vocabulary, vocabulary, smallest_count, progress);
     t.merges = learner.merges;
     t.prepare();
     return t;
@@ -871,12 +857,10 @@ static Prompt chat_v31(const std::vector<Message> &messages, bool thinking, bool
             if (after_user) w.tokens(assistant_turn).marks(end_think);
             w.words(after_first(m.content, end_think));
             if (!m.calls.empty()) w.tokens(calls_begin);
-            for (const ToolCall &call : m.calls)
-                w.tokens(call_begin)
-                    .words(call.name)
-                    .tokens(separator)
-                    .words(call.arguments)
-                    .tokens(call_end);
+            for (const ToolCall &call : m.calls) {
+                w.tokens(call_begin).words(call.name).tokens(separator);
+                w.words(call.arguments).tokens(call_end);
+            }
             if (!m.calls.empty()) w.tokens(calls_end);
             w.tokens(end_text);
         }
@@ -894,11 +878,13 @@ static void calls_v32(Writer &w, const Message &m) {
     w.words("\n\n<").marks(dsml).words("function_calls>\n");
     for (size_t i = 0; i < m.calls.size(); i++) {
         w.words(i > 0 ? "\n<" : "<").marks(dsml).words("invoke name=\"" + m.calls[i].name + "\">\n");
+        const char *line = "<";                                // arguments stand on lines of their own
         for (const auto &[name, value, is_string] : tool_arguments(m.calls[i].arguments)) {
-            w.words("<").marks(dsml).words("parameter name=\"" + name + "\" string=\"");
-            w.words((is_string ? "true\">" : "false\">") + value + "</").marks(dsml).words("parameter>\n");
+            w.words(line).marks(dsml).words("parameter name=\"" + name + "\" string=\"");
+            w.words((is_string ? "true\">" : "false\">") + value + "</").marks(dsml).words("parameter>");
+            line = "\n<";
         }
-        w.words("</").marks(dsml).words("invoke>");
+        w.words("\n</").marks(dsml).words("invoke>");
     }
     w.words("\n</").marks(dsml).words("function_calls>");
 }

@@ -8,29 +8,20 @@
 #include <unordered_map>
 #include <vector>
 
-struct Hash {                                  // a map of strings where a view can be looked up; the operator
-    typedef void is_transparent;                 // is not noexcept, which tells libstdc++ to store the hashes
+// A map of strings where a view can be looked up. (Not noexcept: this makes libstdc++ store the hashes.)
+struct Hash {
+    typedef void is_transparent;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
 };
 template <class Value> using StringMap = std::unordered_map<std::string, Value, Hash, std::equal_to<>>;
 
-struct Merge { int left, right, result; };         // two neighbours become one; earlier in the list = earlier
-struct AddedToken {
-    std::string text;
-    int id;
-    bool special, normalized;
-}; // found in the text before anything else
+struct Merge { int left, right, result; };                     // two neighbours become one
+struct AddedToken { std::string text; int id; bool special, normalized; };    // found before anything else
 
 // One pre-tokeniser: it cuts each piece into matches of a pattern and the gaps between them.
 struct Stage {
-    enum Kind { split, digits, byte_level } kind = split; // byte_level: the last one; writes bytes as letters
-    enum Keep {
-        isolated,
-        removed,
-        with_previous,
-        with_next,
-        contiguous
-    } keep = isolated; // what becomes of a match
+    enum Kind { split, digits, byte_level } kind = split;      // byte_level: the last one, bytes as letters
+    enum Keep { isolated, removed, with_previous, with_next, contiguous } keep = isolated;    // its matches
     std::string pattern = "";                                  // empty: this stage does not cut
     bool literal = false;                                      // the pattern is plain text
     bool invert = false;                                       // gaps count as matches and matches as gaps
@@ -40,21 +31,21 @@ struct Stage {
 // A byte-level BPE tokenizer: the fields are what tokenizer.json says, prepare() checks them and builds the
 // tables. It keeps a cache of pieces, so one tokenizer belongs to one thread.
 struct Tokenizer {
-    std::vector<std::string> vocabulary; // id -> text, bytes written as letters; "" = unused
-    std::vector<Merge> merges;
+    std::vector<std::string> vocabulary;                       // id -> text, bytes as letters; "" = unused
+    std::vector<Merge> merges;                                 // the first ones go first
     std::vector<Stage> stages;
     std::vector<AddedToken> added;
-    bool ignore_merges = false;                            // a piece that is a token as a whole is not merged
+    bool ignore_merges = false;                                // a piece that is a token is not merged
     std::vector<std::string> notes;                            // what a reader of the file should be told
 
     void prepare();
     int size() const { return (int)vocabulary.size(); }        // ids are 0 .. size()-1
     int find(std::string_view text) const;                     // id of an added token, or -1
     int special(std::string_view text) const;                  // the same, but an Error when there is none
-    const std::string &bytes(int id) const; // what one token decodes to; "" for an unknown id
+    const std::string &bytes(int id) const;                    // what it decodes to; unknown: ""
     bool is_special(int id) const;
     std::vector<int> encode(std::string_view text) const;      // added tokens in the text are tokens
-    std::vector<int> encode_plain(std::string_view text) const; // they are words like others: for users' text
+    std::vector<int> encode_plain(std::string_view text) const;    // they are words: for users' text
     std::string decode(const std::vector<int> &ids, bool skip_special = false) const;
     std::string to_json() const;
     void save(const std::string &path) const;                  // a folder: tokenizer.json in it
@@ -72,7 +63,7 @@ struct StreamDecoder {
 };
 
 Tokenizer byte_tokenizer();                           // ids 0..255 are the bytes, 256 begins, 257 ends a text
-Tokenizer load_tokenizer(const std::string &name); // "bytes", a tokenizer.json, or a folder with one
+Tokenizer load_tokenizer(const std::string &name);          // "bytes", a tokenizer.json, or a folder with one
 Tokenizer parse_tokenizer(const std::string &json, const std::string &name);
 std::vector<Stage> pretokenizer(const std::string &name);      // v3, coder, llm, none
 std::vector<AddedToken> usual_added_tokens();                  // what a tokenizer trained here gets
@@ -90,11 +81,7 @@ struct Trainer {
 
 // A prompt in parts, because control tokens are the template's to write and never the user's.
 struct Part {
-    enum Kind {
-        words,
-        token,
-        mark
-    } kind; // mark: a token where the vocabulary has it, else words (<think> in V3)
+    enum Kind { words, token, mark } kind;                     // mark: words where it is no token (<think>)
     std::string text;
 };
 struct Prompt {

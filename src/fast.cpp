@@ -31,7 +31,7 @@ static Rows rows(real *p, long n, long width, long stride) {
 }
 static Rows rows(real *p, long n, long width) { return rows(p, n, width, width); }
 
-constexpr long chunk_rows = 64;                          // a multiple of 4
+constexpr long chunk_rows = 256;     // a multiple of 4; Eigen packs W anew for every chunk, so not too few
 static long chunks(long n) { return (n + chunk_rows - 1) / chunk_rows; }
 static long padded(long n) { return (n + 3) & ~3l; }
 
@@ -294,7 +294,7 @@ static void logp_backward(const Call &c) {
     const View h = c.in[0], W = c.in[1], ids = c.in[2], dh = c.din[0], dW = c.din[1], dy = c.dout[0],
                dH = c.dout[1];
     const View H = c.out[1], lse = c.out[2];
-    const long V = W.shape[0], d = W.width(), N = ids.numel(), super = 16 * chunk_rows;
+    const long V = W.shape[0], d = W.width(), N = ids.numel(), super = 4 * chunk_rows;
     Matrix Z(std::min(super, N), V);
     for (long start = 0; start < N; start += super) {
         const long total = std::min(super, N - start);

@@ -48,7 +48,7 @@ template <size_t n> static void read_sizes(const JsonObject &json, const Size (&
 // score is the sum of its best two, and rotary pairs of a llama are half-split.
 static std::string model_type(const Config &c) {
     const bool mla = c.attention == Attention::MLA, groups_of_v3 = c.groups == 1 || c.group_best == 2;
-    const bool gate_of_v3 = c.gate == Gate::sigmoid && groups_of_v3 && c.N_r / c.groups >= 2;
+    const bool gate_of_v3 = c.gate == Gate::sigmoid && groups_of_v3 && c.N_r >= 2 * c.groups;
     if (mla && (c.N_r == 0 || gate_of_v3)) return "deepseek_v3";
     return !mla && c.N_r == 0 && c.D == 0 && c.pairing == rope_half_split ? "llama" : "deepseek_edu";
 }
@@ -133,10 +133,11 @@ template <class Action> static void naming(const std::string &file, Action actio
 static void read_own_fields(const JsonObject &json, Config &c, const std::string &type) {
     if (!given(json, "deepseek") && type != "deepseek_edu") return;
     const JsonObject own = get_object(json, "deepseek");
-    for (const auto &[key, value] : own.json.items()) {
-        expect(value.is_string(), own.name, ": '", key, "' is not a string");
+    for (const auto &item : own.json.items()) {
+        const std::string &key = item.key();
+        expect(item.value().is_string(), own.name, ": '", key, "' is not a string");
         expect(is_own_field(key, type), own.name, ": '", key, "' does not belong here");
-        naming(own.name, [&] { set_field(c, key + "=" + value.get<std::string>()); });
+        naming(own.name, [&] { set_field(c, key + "=" + item.value().get<std::string>()); });
     }
 }
 
@@ -484,7 +485,6 @@ Model load_model(const std::string &directory) {
     Model shapes = outline(c);
     expect_enough(shapes, files, directory);
     const Found found = find_all(wanted_of(shapes, fused), c, files, directory);
-
     Model m = build(c);
     const Names wanted = wanted_of(m, fused);
     for (bool copies : {false, true})

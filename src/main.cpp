@@ -3,15 +3,22 @@
 #include <cstdio>
 #include <iostream>
 #include <omp.h>
+#include <unistd.h>
 
 #include "../deepseek.h"
 #include "../tokenizer.h"
 #include "inspect.h"
+#include "lean.h"
+#include "tokenize_verb.h"
 #include "text.h"
 
 namespace {
 
+#ifdef DEBUG_PRESET                                      // one thing after another, as the equations say
+struct Common { std::string device = "cpu", kernels = "plain"; int threads = 1; } common;
+#else
 struct Common { std::string device = "cpu", kernels = "fast"; int threads = 0; } common;
+#endif
 
 void use_common() {
     expect(common.threads >= 0 && common.threads <= 1024, "--threads ", common.threads,
@@ -212,6 +219,16 @@ void add_bench(CLI::App &app) {
     });
 }
 
+// Idle OpenMP threads spin by default. Where the cores are shared with others that costs far more than it gains
+// (measured: 5 times fewer tokens a second), so they shall sleep; libgomp reads this before main begins.
+void let_idle_threads_sleep([[maybe_unused]] char **argv) {
+#ifndef DEBUG_PRESET
+    if (getenv("OMP_WAIT_POLICY")) return;
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv);                       // returns only where it is not possible
+#endif
+}
+
 int complain(const std::string &cause, const std::string &hint) {
     std::cerr << "deepseek: " << cause << "\n";
     if (!hint.empty()) std::cerr << "  " << hint << "\n";
@@ -221,6 +238,7 @@ int complain(const std::string &cause, const std::string &hint) {
 }  // namespace
 
 int main(int argc, char **argv) {
+    let_idle_threads_sleep(argv);
     CLI::App app{
         "The models of the DeepSeek papers, small enough to read: train, sample, measure, take apart."};
     app.require_subcommand(0, 1);
@@ -228,6 +246,8 @@ int main(int argc, char **argv) {
     add_train(app);
     add_generate(app);
     add_eval(app);
+    add_tokenize_verb(app);
+    lean::lean_verb(*app.add_subcommand("lean", "Check proofs in a subset of Lean 4, generate and decide theorems"));
     add_config(app);
     add_inspection(app);
     add_bench(app);

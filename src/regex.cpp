@@ -5,8 +5,9 @@
 // tokenizers:
 //
 //   \s \S       PCRE2 counts U+180E as white space, Oniguruma does not: both are spelled out
-//   \p{L} ...   Oniguruma 6.9.10 knows Unicode 16, PCRE2 10.42 Unicode 14: the classes only grew, so the additions
-//               are written beside \p{X}. (A PCRE2 that knows more than Unicode 16 would need the class spelled out.)
+//   \p{L} ...   Oniguruma 6.9.10 knows Unicode 16, PCRE2 10.42 Unicode 14: the classes only grew, so the
+//               additions are written beside \p{X}. (A PCRE2 that knows more than Unicode 16 would need the
+//               whole class spelled out.)
 //   \h \w \d    \h is a hexadecimal digit there; \w and \d are Unicode's
 //   ^ $         match at every line, so PCRE2_MULTILINE
 //   refused     what would compile here and mean something else: nested sets and && in [ ], (?m), {n}+, {,n}
@@ -31,29 +32,27 @@ static const char *not_white_space =
     "0-8 E-1F 21-84 86-9F A1-167F 1681-1FFF 200B-2027 202A-202E 2030-205E 2060-2FFF 3001-10FFFF";
 
 // What Unicode 15 and 16 added to each class, in hexadecimal.
-static const struct { const char *name, *added;
-} newer_unicode[] = {
-    {"L",
-     "1C89-1C8A A7CB-A7CD A7DA-A7DC 105C0-105F3 10D4A-10D65 10D6F-10D85 10EC2-10EC4 1123F-11240 11380-11389 "
-     "1138B 1138E 11390-113B5 113B7 113D1 113D3 11BC0-11BE0 11F02 11F04-11F10 11F12-11F33 1342F 13441-13446 "
-     "13460-143FA 16100-1611D 16D40-16D6C 18CFF 1B132 1B155 1DF25-1DF2A 1E030-1E06D 1E4D0-1E4EB 1E5D0-1E5ED "
-     "1E5F0 2B739 2EBF0-2EE5D 31350-323AF"},
+struct Added { const char *name, *ranges; };
+static const Added newer_unicode[] = {
+    {"L", "1C89-1C8A A7CB-A7CD A7DA-A7DC 105C0-105F3 10D4A-10D65 10D6F-10D85 10EC2-10EC4 1123F-11240 "
+          "11380-11389 1138B 1138E 11390-113B5 113B7 113D1 113D3 11BC0-11BE0 11F02 11F04-11F10 11F12-11F33 "
+          "1342F 13441-13446 13460-143FA 16100-1611D 16D40-16D6C 18CFF 1B132 1B155 1DF25-1DF2A 1E030-1E06D "
+          "1E4D0-1E4EB 1E5D0-1E5ED 1E5F0 2B739 2EBF0-2EE5D 31350-323AF"},
     {"M", "897 CF3 ECE 10D69-10D6D 10EFC-10EFF 11241 113B8-113C0 113C2 113C5 113C7-113CA 113CC-113D0 113D2 "
           "113E1-113E2 11F00-11F01 11F03 11F34-11F3A 11F3E-11F42 11F5A 13440 13447-13455 1611E-1612F 1E08F "
           "1E4EC-1E4EF 1E5EE-1E5EF"},
     {"N", "10D40-10D49 116D0-116E3 11BF0-11BF9 11F50-11F59 16130-16139 16D70-16D79 1CCF0-1CCF9 1D2C0-1D2D3 "
           "1E4F0-1E4F9 1E5F1-1E5FA"},
     {"P", "1B4E-1B4F 1B7F 10D6E 113D4-113D5 113D7-113D8 11B00-11B09 11BE1 11F43-11F4F 16D6D-16D6F 1E5FF"},
-    {"S",
-     "2427-2429 2FFC-2FFF 31E4-31E5 31EF 10D8E-10D8F 1CC00-1CCEF 1CD00-1CEB3 1F6DC 1F774-1F776 1F77B-1F77F "
-     "1F7D9 1F8B2-1F8BB 1F8C0-1F8C1 1FA75-1FA77 1FA87-1FA89 1FA8F 1FAAD-1FAAF 1FABB-1FABF 1FAC6 1FACE-1FACF "
-     "1FADA-1FADC 1FADF 1FAE8-1FAE9 1FAF7-1FAF8 1FBCB-1FBEF"},
+    {"S", "2427-2429 2FFC-2FFF 31E4-31E5 31EF 10D8E-10D8F 1CC00-1CCEF 1CD00-1CEB3 1F6DC 1F774-1F776 "
+          "1F77B-1F77F 1F7D9 1F8B2-1F8BB 1F8C0-1F8C1 1FA75-1FA77 1FA87-1FA89 1FA8F 1FAAD-1FAAF 1FABB-1FABF "
+          "1FAC6 1FACE-1FACF 1FADA-1FADC 1FADF 1FAE8-1FAE9 1FAF7-1FAF8 1FBCB-1FBEF"},
 };
 
 // --------------------------------------------------------------------------------------- [2] translation
 
 // "41-5A 61" becomes \x{41}-\x{5A}\x{61}, which stands inside [ ].
-static std::string ranges(const std::string &table) {
+std::string hex_ranges(const std::string &table) {
     std::string out = "\\x{";
     for (char c : table) {
         if (c == ' ') out += "}\\x{";
@@ -65,12 +64,22 @@ static std::string ranges(const std::string &table) {
 
 static std::string property(const std::string &name) {
     for (const auto &[known, added] : newer_unicode)
-        if (name == known) return "\\p{" + name + "}" + ranges(added);
+        if (name == known) return "\\p{" + name + "}" + hex_ranges(added);
     return "\\p{" + name + "}";
 }
 
+std::string shown(std::string_view text) {
+    std::string out;
+    int characters = 0;
+    for (unsigned char byte : text) {
+        if ((byte & 0xC0) != 0x80 && ++characters > 60) return out + "...";
+        out += byte < 32 || byte == 127 ? '?' : (char)byte;
+    }
+    return out;
+}
+
 [[noreturn]] static void refuse(const std::string &what, const std::string &pattern) {
-    fail(cat("regex: ", what, " is not supported: ", pattern.substr(0, 60)),
+    fail(cat("regex: ", what, " is not supported: ", shown(pattern)),
          "the reference engine gives it another meaning, or none");
 }
 
@@ -97,8 +106,8 @@ static std::string translate_escape(const std::string &pattern, size_t &i, bool 
     const char c = pattern[i];
     std::string set;
     if (c == 'p' || c == 'P') return translate_property(pattern, i, in_set);
-    else if (c == 's') set = ranges(white_space);
-    else if (c == 'S') set = ranges(not_white_space);
+    else if (c == 's') set = hex_ranges(white_space);
+    else if (c == 'S') set = hex_ranges(not_white_space);
     else if (c == 'h') set = "0-9A-Fa-f";
     else if (c == 'd') set = "\\p{Nd}";
     else if (c == 'w') set = property("L") + property("M") + property("N") + "\\p{Pc}";
@@ -170,7 +179,7 @@ Regex::Regex(const std::string &pattern, bool literal) : compiled(std::make_shar
     if (!compiled->code) {
         PCRE2_UCHAR message[128];
         pcre2_get_error_message(error, message, sizeof message);
-        fail(cat("regex: ", (const char *)message, ": ", pattern.substr(0, 60)));
+        fail(cat("regex: ", (const char *)message, ": ", shown(pattern)));
     }
     compiled->machine_code = pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE) == 0;
     compiled->result = pcre2_match_data_create_from_pattern(compiled->code, nullptr);
@@ -190,11 +199,10 @@ bool Regex::find(std::string_view subject, size_t from, size_t *begin, size_t *e
     if (found < 0) {
         PCRE2_UCHAR message[128];
         pcre2_get_error_message(found, message, sizeof message);
-        fail(cat("regex: ", (const char *)message, ": ", c.pattern.substr(0, 60)),
-             "does this pattern explode?");
+        fail(cat("regex: ", (const char *)message, ": ", shown(c.pattern)), "does this pattern explode?");
     }
     const PCRE2_SIZE *span = pcre2_get_ovector_pointer(c.result);
-    expect(span[0] <= span[1], "regex: a match that ends before it begins (\\K): ", c.pattern.substr(0, 60));
+    expect(span[0] <= span[1], "regex: a match that ends before it begins (\\K): ", shown(c.pattern));
     *begin = span[0];
     *end = span[1];
     return true;

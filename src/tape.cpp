@@ -63,13 +63,12 @@ void Pool::give(void *block, size_t bytes) {
     free_blocks[bin].push_back(block);
 }
 
-static Pool host_pool{[](size_t bytes) -> void * {
+static void *host_allocate(size_t bytes) {
     void *p = std::aligned_alloc(64, bytes);
-    if (!p)
-        fail(cat("out of memory: ", bytes >> 20, " MiB wanted"),
-             "a smaller batch, context or model needs less");
+    if (!p) fail(cat("out of memory: ", bytes >> 20, " MiB wanted"), "a smaller batch, context or model needs less");
     return p;
-}};
+}
+static Pool &host_pool = *new Pool{host_allocate};       // outlives every static tensor
 
 static void *host_take(size_t bytes) { return host_pool.take(bytes); }
 static void host_give(void *p, size_t bytes) { host_pool.give(p, bytes); }

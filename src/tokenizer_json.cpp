@@ -15,6 +15,7 @@
 #include <fstream>
 
 #include "src/error.h"
+#include "src/regex.h"
 #include "tokenizer.h"
 
 using nlohmann::json;
@@ -37,7 +38,7 @@ static std::pair<std::string, std::string> merge_pair(const json &value) {
         const std::string text = value;
         const size_t space = text.find(' ');
         expect(space != std::string::npos && text.find(' ', space + 1) == std::string::npos,
-               "model.merges: not two pieces: ", text.substr(0, 60));
+               "model.merges: not two pieces: ", shown(text));
         return {text.substr(0, space), text.substr(space + 1)};
     }
     expect(value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_string(),
@@ -55,17 +56,19 @@ struct Listener {
     bool operator()(int depth, json::parse_event_t event, json &value) {
         expect(depth <= deepest, "nested deeper than ", deepest, " levels");
         if (event == json::parse_event_t::key) return read_key(depth, value);
-        if (event == json::parse_event_t::array_start || event == json::parse_event_t::object_start)
-            return true;
-        const bool in_model = depth >= 3 && section == "model";
-        if (in_model && part == "vocab") {
-            expect(depth == 3 && value.is_number_integer() && value >= 0, "model.vocab: the id of ",
-                   key.substr(0, 60), " is not a number");
-            expect(value < (1L << 40), "model.vocab: the id of ", key.substr(0, 60), " is huge");
+        const bool starts =
+            event == json::parse_event_t::array_start || event == json::parse_event_t::object_start;
+        const bool vocabulary = section == "model" && part == "vocab",
+                   pairs = section == "model" && part == "merges";
+        if (vocabulary && depth >= 3) {
+            expect(!starts && value.is_number_unsigned() && value.get<uint64_t>() < (1ul << 40),
+                   "model.vocab: the id of ", shown(key), " is not a usable number");
             file.vocabulary[key] = value;
             return false;
         }
-        if (in_model && part == "merges" && depth == 3) {
+        if (starts) return true;
+        if (pairs && depth == 3) {
+            values -= value.is_array() ? (long)value.size() : 0;
             file.merges.push_back(merge_pair(value));
             return false;
         }
@@ -79,7 +82,7 @@ struct Listener {
         if (depth == 1) part.clear();
         if (depth == 2) part = key;
         const bool entry = depth == 3 && section == "model" && part == "vocab";
-        expect(!entry || !file.vocabulary.count(key), "model.vocab: ", key.substr(0, 60), " is listed twice");
+        expect(!entry || !file.vocabulary.count(key), "model.vocab: ", shown(key), " is listed twice");
         return !entry;                                 // not into the tree: the value comes here all the same
     }
 };
@@ -93,7 +96,8 @@ static File parse_file(const std::string &text) {
     try {
         file.rest = json::parse(text, callback);
     } catch (const json::exception &e) {
-        fail(cat("not JSON: ", e.what()), "is the file truncated?");
+        const std::string what = e.what();            // "[json.exception.parse_error.101] parse error at ..."
+        fail(cat("not JSON: ", shown(what.substr(what.find(' ') + 1))), "is the file truncated?");
     }
     expect(file.rest.is_object(), "not a JSON object");
     return file;
@@ -199,14 +203,13 @@ static void read_vocabulary(const File &file, Tokenizer &t) {
         expect(id < limit, "model.vocab: id ", id, " is huge for ", file.vocabulary.size(), " entries");
         expect(!text.empty(), "model.vocab: an empty piece, id ", id);
         if (id >= t.size()) t.vocabulary.resize(id + 1);
-        expect(t.vocabulary[id].empty(), "model.vocab: id ", id, " is both ", t.vocabulary[id].substr(0, 60),
-               " and ", text.substr(0, 60));
+        expect(t.vocabulary[id].empty(), "model.vocab: id ", id, " is both ", shown(t.vocabulary[id]),
+               " and ", shown(text));
         t.vocabulary[id] = text;
     }
     const auto known = [&](const std::string &piece) {
         const auto found = file.vocabulary.find(piece);
-        expect(found != file.vocabulary.end(), "model.merges: ", piece.substr(0, 60),
-               " is not in the vocabulary");
+        expect(found != file.vocabulary.end(), "model.merges: ", shown(piece), " is not in the vocabulary");
         return (int)found->second;
     };
     for (const auto &[left, right] : file.merges)
@@ -224,23 +227,22 @@ static void read_added(const File &file, Tokenizer &t) {
     for (const json &entry : list) {
         const std::string text = text_of(entry, "content");
         const json &id = get(entry, "id");
-        const bool stated =
-            id.is_number_integer() && id >= 0 && id < largest_id(file.vocabulary.size() + list.size());
-        expect(stated, "added_tokens: ", text.substr(0, 60), " has no usable id");
+        const uint64_t limit = largest_id(file.vocabulary.size() + list.size());
+        expect(id.is_number_unsigned() && id.get<uint64_t>() < limit, "added_tokens: ", shown(text),
+               " has no usable id");
         for (const char *key : {"single_word", "lstrip", "rstrip"})
-            expect(!flag(entry, key, false), "added_tokens: ", text.substr(0, 60), ": ", key,
-                   " is not supported");
+            expect(!flag(entry, key, false), "added_tokens: ", shown(text), ": ", key, " is not supported");
         if (text.empty()) continue;
-        expect(!given.count(text), "added_tokens: ", text.substr(0, 60), " is listed twice");
+        expect(!given.count(text), "added_tokens: ", shown(text), " is listed twice");
         const auto known = file.vocabulary.find(text);
         const long real = known != file.vocabulary.end() ? known->second : next;
         next = std::max(next, real + 1);
         if (real >= t.size()) t.vocabulary.resize(real + 1);
         expect(t.vocabulary[real].empty() || t.vocabulary[real] == text, "added_tokens: id ", real,
-               " is both ", t.vocabulary[real].substr(0, 60), " and ", text.substr(0, 60));
+               " is both ", shown(t.vocabulary[real]), " and ", shown(text));
         const bool taken = id < t.size() && id != real && !t.vocabulary[(size_t)id].empty();
-        expect(!taken, "added_tokens: id ", (long)id, " is both ", t.vocabulary[(size_t)id].substr(0, 60),
-               " and ", text.substr(0, 60));
+        expect(!taken, "added_tokens: id ", (long)id, " is both ", shown(t.vocabulary[(size_t)id]), " and ",
+               shown(text));
         if (id != real) t.notes.push_back(cat("added token ", text, " has id ", real, ", not ", (long)id));
         t.vocabulary[real] = text;
         given[text] = (int)real;
@@ -254,6 +256,8 @@ Tokenizer parse_tokenizer(const std::string &text, const std::string &name) {
         const File file = parse_file(text);
         const json &model = get(file.rest, "model");
         check_model(model);
+        expect(get(model, "vocab").is_object(), "model.vocab: not a JSON object");
+        expect(get(model, "merges").is_array(), "model.merges: not a list");
         t.ignore_merges = flag(model, "ignore_merges", false);
         read_vocabulary(file, t);
         read_added(file, t);
@@ -282,18 +286,32 @@ Tokenizer load_tokenizer(const std::string &name) {
     return parse_tokenizer(text.str(), path);
 }
 
+typedef nlohmann::ordered_json Ordered;
+
+// As Python writes it, which made the training texts: a space after each comma and colon.
+static std::string spaced(const Ordered &value, int depth = 0) {
+    expect(depth < deepest, "chat: the arguments of a call nest deeper than ", deepest, " levels");
+    if (!value.is_structured()) return value.dump();
+    std::string out;
+    for (const auto &[key, part] : value.items()) {
+        if (!out.empty()) out += ", ";
+        if (value.is_object()) out += Ordered(key).dump() + ": ";
+        out += spaced(part, depth + 1);
+    }
+    return value.is_object() ? "{" + out + "}" : "[" + out + "]";
+}
+
 std::vector<Argument> tool_arguments(const std::string &text) {
-    const json object = json::parse(text, nullptr, false);
-    expect(object.is_object(), "chat: the arguments of a call are not a JSON object: ", text.substr(0, 60));
+    const Ordered object = Ordered::parse(text, nullptr, false);
+    expect(object.is_object(), "chat: the arguments of a call are not a JSON object: ", shown(text));
     std::vector<Argument> out;
     for (const auto &[name, value] : object.items())
-        out.push_back({name, value.is_string() ? value.get<std::string>() : value.dump(), value.is_string()});
+        if (value.is_string()) out.push_back({name, value.get<std::string>(), true});
+        else out.push_back({name, spaced(value), false});
     return out;
 }
 
 // ------------------------------------------------------------------------------------------- [3] writing
-
-typedef nlohmann::ordered_json Ordered;
 
 static Ordered write_stage(const Stage &stage) {
     if (stage.kind == Stage::digits)

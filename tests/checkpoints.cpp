@@ -1,7 +1,7 @@
 // The specification of src/formats: what a checkpoint directory means, that it comes back, what is refused.
 //
 // data/golden/oracle-* was built, saved and computed by transformers (tests/oracle/make_goldens.py): logits,
-// loss and gradients of models that we did not write. All else here is made on the spot in a temporary folder.
+// loss and gradients of models that we did not write. All else is made on the spot in a temporary folder.
 //
 //   [1] goldens   [2] save and load   [3] names and keys   [4] other layouts   [5] hostile directories
 #include <doctest/doctest.h>
@@ -219,13 +219,14 @@ const std::pair<const char *, Config> round_trips[] = {
 }  // namespace
 
 TEST_CASE("checkpoints: what is saved comes back bit by bit, and says which programs can compute it") {
-    for (const auto &[type, c] : round_trips) {
+    for (const auto &trip : round_trips) {
+        const Config &c = trip.second;
         INFO(print_config(c));
         Folder folder;
         Model m = random_model(c);
         save_model(m, folder.at);
         const Json json = parse_json(read_text(folder.at + "/config.json", 1 << 20), "config.json");
-        CHECK(json["model_type"] == type);
+        CHECK(json["model_type"] == trip.first);
         Model back = load_model(folder.at);
         CHECK(numbers(back) == numbers(m));
         CHECK(print_config(back.c) == print_config(c));
@@ -292,10 +293,10 @@ TEST_CASE("checkpoints: the names and shapes of a deepseek_v3 are the released o
         for (const auto &[name, shape] : experts)
             if (l >= 1) expected[cat("model.layers.", l, ".", name)] = shape;
     }
-    for (const auto &[name, shape] : expected) {
-        INFO(name);
-        REQUIRE(parts.weights.count(name));
-        CHECK(parts.weights.at(name).shape == shape);
+    for (const auto &tensor : expected) {
+        INFO(tensor.first);
+        REQUIRE(parts.weights.count(tensor.first));
+        CHECK(parts.weights.at(tensor.first).shape == tensor.second);
     }
     CHECK(parts.weights.size() == expected.size() + 3 * (3 * 6 - 3));    // the experts not spelled out above
 }

@@ -1,7 +1,7 @@
-// infer.cpp: decoding says what the full forward says, however the tokens come: one by one, in chunks, side by side
-// with shorter and longer neighbours. On the CPU that holds to the bit, because a row's bits do not depend on the rows
-// beside it; so these cases compare bits, and only naive against absorbed MLA, another order of products, is compared
-// within rounding.
+// infer.cpp: decoding says what the full forward says, however the tokens come: one by one, in chunks, side
+// by side with shorter and longer neighbours. On the CPU that holds to the bit, because a row's bits do not
+// depend on the rows beside it; so these cases compare bits, and only naive against absorbed MLA, another
+// order of products, is compared within rounding.
 //
 //   [1] decode, prefill and the full forward   [2] generate   [3] evaluate   [4] what is refused
 #include <algorithm>
@@ -56,8 +56,9 @@ std::vector<Logits> one_by_one(const Model &m, const std::vector<int> &tokens, i
     return list;
 }
 
-double relative_error(const Logits &got, const Logits &expected) {
-    return ::relative_error(std::vector<double>(got.begin(), got.end()), std::vector<double>(expected.begin(), expected.end()));
+double difference_of(const Logits &got, const Logits &expected) {
+    return relative_error(std::vector<double>(got.begin(), got.end()),
+                          std::vector<double>(expected.begin(), expected.end()));
 }
 
 Generation greedy(int max_tokens) {
@@ -86,7 +87,7 @@ TEST_CASE("decode: with the KV cache, one token at a time gives the bits of the 
 }
 
 // The full forward is naive MLA, decoding the absorbed one: another order of products, through two layers.
-// Measured: MEASURED1
+// Measured, worst of all tokens: float 6.4e-7, double 1.2e-15.
 TEST_CASE("decode: with the latent cache, one token at a time gives the full forward up to rounding") {
     for (const Config &c : shapes()) {
         if (c.attention != Attention::MLA) continue;
@@ -94,9 +95,10 @@ TEST_CASE("decode: with the latent cache, one token at a time gives the full for
         const std::vector<int> tokens = random_ints(23, c.V, 1);
         const auto full = full_forward(m, tokens), decoded = one_by_one(m, tokens, 40);
         double worst = 0;
-        for (size_t t = 0; t < tokens.size(); t++) worst = std::max(worst, relative_error(decoded[t], full[t]));
+        for (size_t t = 0; t < tokens.size(); t++)
+            worst = std::max(worst, difference_of(decoded[t], full[t]));
         INFO(c.name);
-        CHECK(worst < (in_double ? 1e-13 : 3e-6));
+        CHECK(worst < (in_double ? 1e-14 : 2e-6));
     }
 }
 
@@ -108,7 +110,8 @@ TEST_CASE("decode: one token at a time gives the bits of a prefill in one piece"
         for (size_t n = 1; n <= tokens.size(); n++) {
             Decoder d(m, 1, 64);
             INFO(c.name, ", ", n, " tokens");
-            CHECK(logits_of(d.feed({std::vector<int>(tokens.begin(), tokens.begin() + n)}), 0) == decoded[n - 1]);
+            CHECK(logits_of(d.feed({std::vector<int>(tokens.begin(), tokens.begin() + n)}), 0) ==
+                  decoded[n - 1]);
             CHECK(d.length[0] == (int)n);
         }
     }
@@ -128,7 +131,7 @@ TEST_CASE("prefill: the size of its chunks changes no bit") {
     }
 }
 
-TEST_CASE("prefill: the room in the cache changes no bit, and a context of several blocks of keys is no exception") {
+TEST_CASE("prefill: the room in the cache changes no bit, with several blocks of keys too") {
     Config c = load_preset("v3-nano");
     c.context = 200;
     const Model m = random_model(c);
@@ -141,7 +144,8 @@ TEST_CASE("prefill: the room in the cache changes no bit, and a context of sever
 TEST_CASE("decode: a ragged batch is each sequence alone, to the bit") {
     for (const Config &c : shapes()) {
         const Model m = random_model(c);
-        const Sequences prompts = {random_ints(3, c.V, 1), random_ints(20, c.V, 2), random_ints(1, c.V, 3), random_ints(11, c.V, 4)};
+        const Sequences prompts = {random_ints(3, c.V, 1), random_ints(20, c.V, 2), random_ints(1, c.V, 3),
+                                   random_ints(11, c.V, 4)};
         const Sequences next = {random_ints(5, c.V, 5), {}, random_ints(2, c.V, 6), random_ints(9, c.V, 7)};
         Decoder together(m, 4, 40);
         const Tensor first = together.feed(prompts, 8), second = together.feed(next, 4);
@@ -155,7 +159,7 @@ TEST_CASE("decode: a ragged batch is each sequence alone, to the bit") {
     }
 }
 
-TEST_CASE("decode: what a sequence was fed does not leak into its neighbours, whatever stands in their padding") {
+TEST_CASE("decode: what a sequence was fed does not leak into its neighbours") {
     const Model m = random_model(load_preset("v3-nano"));
     Decoder a(m, 2, 40), b(m, 2, 40);
     const std::vector<int> mine = random_ints(4, m.c.V, 1);
@@ -164,8 +168,8 @@ TEST_CASE("decode: what a sequence was fed does not leak into its neighbours, wh
     CHECK(logits_of(x, 1) != logits_of(y, 1));
 }
 
-// --------------------------------------------------------------------------------------------- [2] generate
-TEST_CASE("generate: temperature 0 is the likeliest token each time, as the full forward says, whatever the seed") {
+// ---------------------------------------------------------------------------------------------- [2] generate
+TEST_CASE("generate: temperature 0 is the likeliest token of the full forward") {
     const Model m = random_model(load_preset("llm-nano"));
     const std::vector<int> prompt = random_ints(5, m.c.V, 1);
     std::vector<int> expected = prompt;
@@ -179,14 +183,15 @@ TEST_CASE("generate: temperature 0 is the likeliest token each time, as the full
     g.sampling.seed = 99;
     CHECK(generate(m, {prompt}, g)[0] == expected);
     g.sampling.temperature = 1;
-    g.sampling.top_k = 1;                                // the likeliest one is also the only one that is kept
+    g.sampling.top_k = 1;   // the likeliest one is also the only one that is kept
     CHECK(generate(m, {prompt}, g)[0] == expected);
 }
 
 TEST_CASE("generate: the seed decides, and the same seed decides alike") {
     const Model m = random_model(load_preset("v3-nano"));
     const std::vector<int> prompt = random_ints(5, m.c.V, 1);
-    const Sequences a = generate(m, {prompt}, random_sampling(1, 20)), again = generate(m, {prompt}, random_sampling(1, 20));
+    const Sequences a = generate(m, {prompt}, random_sampling(1, 20)),
+                    again = generate(m, {prompt}, random_sampling(1, 20));
     CHECK(a == again);
     CHECK(a != generate(m, {prompt}, random_sampling(2, 20)));
 }
@@ -194,10 +199,12 @@ TEST_CASE("generate: the seed decides, and the same seed decides alike") {
 TEST_CASE("generate: what is sampled does not depend on who else is in the batch") {
     for (const Config &c : shapes()) {
         const Model m = random_model(c);
-        const Sequences prompts = {random_ints(5, c.V, 1), random_ints(12, c.V, 2), random_ints(2, c.V, 3), random_ints(7, c.V, 4)};
+        const Sequences prompts = {random_ints(5, c.V, 1), random_ints(12, c.V, 2), random_ints(2, c.V, 3),
+                                   random_ints(7, c.V, 4)};
         const Sequences four = generate(m, prompts, random_sampling(1, 15));
         for (size_t B = 1; B < 4; B++) {
-            const Sequences fewer = generate(m, Sequences(prompts.begin(), prompts.begin() + B), random_sampling(1, 15));
+            const Sequences fewer =
+                generate(m, Sequences(prompts.begin(), prompts.begin() + B), random_sampling(1, 15));
             INFO(c.name, ", ", B, " of 4 prompts");
             CHECK(std::equal(fewer.begin(), fewer.end(), four.begin()));
         }
@@ -234,24 +241,25 @@ TEST_CASE("generate: a stop token ends its own sequence, and is not part of the 
 TEST_CASE("generate: tokens are told as they come, the same that are returned") {
     const Model m = random_model(load_preset("v3-nano"));
     Sequences told(2);
-    const Sequences added = generate(m, {random_ints(5, m.c.V, 1), random_ints(3, m.c.V, 2)}, random_sampling(1, 10),
-                                     [&](int b, int id) { told[b].push_back(id); });
+    const Sequences added = generate(m, {random_ints(5, m.c.V, 1), random_ints(3, m.c.V, 2)},
+                                     random_sampling(1, 10), [&](int b, int id) { told[b].push_back(id); });
     CHECK(told == added);
 }
 
 TEST_CASE("generate: ends where the context ends, after the token that the last position predicts") {
     const Model m = random_model(load_preset("v3-nano"));        // context 64
-    const Sequences prompts = {random_ints(60, m.c.V, 1), random_ints(63, m.c.V, 2), random_ints(2, m.c.V, 3)};
+    const Sequences prompts = {random_ints(60, m.c.V, 1), random_ints(63, m.c.V, 2),
+                               random_ints(2, m.c.V, 3)};
     const Sequences added = generate(m, prompts, random_sampling(1, 1000));
     for (int b = 0; b < 3; b++) CHECK(prompts[b].size() + added[b].size() == 65);
 }
 
-// --------------------------------------------------------------------------------------------- [3] evaluate
-// Measured: MEASURED3
+// ---------------------------------------------------------------------------------------------- [3] evaluate
 TEST_CASE("evaluate: is the sum of -log P over all targets by hand, divided by how many there are") {
     for (const Config &c : shapes()) {
         const Model m = random_model(c);
-        const std::vector<Sequences> batches = {{random_ints(9, c.V, 1), random_ints(14, c.V, 2)}, {random_ints(5, c.V, 3)}};
+        const std::vector<Sequences> batches = {{random_ints(9, c.V, 1), random_ints(14, c.V, 2)},
+                                                {random_ints(5, c.V, 3)}};
         double nats = 0;
         for (const Sequences &batch : batches)
             for (const auto &s : batch) {
@@ -263,7 +271,7 @@ TEST_CASE("evaluate: is the sum of -log P over all targets by hand, divided by h
                 }
             }
         INFO(c.name);
-        CHECK(evaluate(m, batches) == doctest::Approx(nats / (8 + 13 + 4)).epsilon(in_double ? 1e-13 : 1e-6));
+        CHECK(std::abs(evaluate(m, batches) * (8 + 13 + 4) / nats - 1) < (in_double ? 1e-14 : 1e-6));
     }
 }
 
@@ -274,11 +282,11 @@ TEST_CASE("evaluate: leaves no trace, no record, no gradient, no count") {
     visit(m, [](const std::string &name, Tensor &w, Group group, const Shape &) {
         INFO(name);
         if (group == Group::counter) for (int n : int_values(w)) CHECK(n == 0);
-        if (group == Group::matrix) CHECK(::relative_error(gradient(w), zeros(w.shape)) == 0);
+        if (group == Group::matrix) CHECK(relative_error(gradient(w), zeros(w.shape)) == 0);
     });
 }
 
-// -------------------------------------------------------------------------------------- [4] what is refused
+// --------------------------------------------------------------------------------------- [4] what is refused
 TEST_CASE("generate: a prompt that fills the context, or none, is refused in one line") {
     const Model m = random_model(load_preset("v3-nano"));
     const std::string error = error_of([&] { generate(m, {random_ints(64, m.c.V, 1)}, greedy(5)); });
@@ -291,7 +299,9 @@ TEST_CASE("decoder: what does not fit into the cache, and tokens that do not exi
     const Model m = random_model(load_preset("v3-nano"));
     Decoder d(m, 2, 10);
     d.feed({{1, 2, 3, 4, 5, 6}, {1}});
-    CHECK(error_of([&] { d.feed({{1, 2, 3, 4, 5}, {1}}); }) == "sequence 0: 11 tokens do not fit into the cache of 10");
+    CHECK(error_of([&] {
+              d.feed({{1, 2, 3, 4, 5}, {1}});
+          }) == "sequence 0: 11 tokens do not fit into the cache of 10");
     CHECK(error_of([&] { d.feed({{1}, {258}}); }) == "token id 258 is not below 258");
     CHECK(!error_of([&] { d.feed({{1}, {-1}}); }).empty());
 }

@@ -1,23 +1,54 @@
 """Small models as transformers builds them: one case for every idea that a config.json can express.
 
-A case: class, configuration, options of randomise(). Sizes are tiny and mostly unequal, so that no two axes can be
-exchanged unseen.
+A case: class, configuration, options of randomise(). Sizes are tiny and mostly unequal, so that no two
+axes can be exchanged unseen.
 """
+
 import torch
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from common import InDouble, randomise, routing_margin
 
-B, T = 3, 21                                     # of the tokens that a case is run on
+B, T = 3, 21  # of the tokens that a case is run on
 
-LLAMA = dict(vocab_size=97, hidden_size=32, intermediate_size=88, num_hidden_layers=2, num_attention_heads=4,
-             num_key_value_heads=4, max_position_embeddings=128, rms_norm_eps=1e-6)
-V3 = dict(vocab_size=97, hidden_size=32, intermediate_size=56, moe_intermediate_size=24, num_hidden_layers=3,
-          num_attention_heads=4, num_key_value_heads=4, q_lora_rank=20, kv_lora_rank=16, qk_nope_head_dim=12,
-          qk_rope_head_dim=8, v_head_dim=10, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3,
-          first_k_dense_replace=1, n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=2.5,
-          max_position_embeddings=128, rms_norm_eps=1e-6, num_nextn_predict_layers=0)
-YARN = dict(type="yarn", rope_type="yarn", factor=4.0, original_max_position_embeddings=32, beta_fast=32, beta_slow=1)
+LLAMA = dict(
+    vocab_size=97,
+    hidden_size=32,
+    intermediate_size=88,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=4,
+    max_position_embeddings=128,
+    rms_norm_eps=1e-6,
+)
+V3 = dict(
+    vocab_size=97,
+    hidden_size=32,
+    intermediate_size=56,
+    moe_intermediate_size=24,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=4,
+    q_lora_rank=20,
+    kv_lora_rank=16,
+    qk_nope_head_dim=12,
+    qk_rope_head_dim=8,
+    v_head_dim=10,
+    n_routed_experts=8,
+    n_shared_experts=1,
+    num_experts_per_tok=3,
+    first_k_dense_replace=1,
+    n_group=1,
+    topk_group=1,
+    norm_topk_prob=True,
+    routed_scaling_factor=2.5,
+    max_position_embeddings=128,
+    rms_norm_eps=1e-6,
+    num_nextn_predict_layers=0,
+)
+YARN = dict(
+    type="yarn", rope_type="yarn", factor=4.0, original_max_position_embeddings=32, beta_fast=32, beta_slow=1
+)
 
 
 def scaling(**changes):
@@ -29,8 +60,19 @@ CASES = {
     "llama GQA": (LLAMA | dict(num_attention_heads=8, num_key_value_heads=2, hidden_size=48, head_dim=6), {}),
     "llama MQA, theta 1e6": (LLAMA | dict(num_key_value_heads=1, rope_theta=1e6), {}),
     "llama tied head": (LLAMA | dict(tie_word_embeddings=True), {}),
-    "llama odd sizes": (LLAMA | dict(vocab_size=101, hidden_size=33, intermediate_size=37, num_attention_heads=3,
-                                     num_key_value_heads=3, head_dim=10, num_hidden_layers=3), {}),
+    "llama odd sizes": (
+        LLAMA
+        | dict(
+            vocab_size=101,
+            hidden_size=33,
+            intermediate_size=37,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            head_dim=10,
+            num_hidden_layers=3,
+        ),
+        {},
+    ),
     "llama eps 1e-2": (LLAMA | dict(rms_norm_eps=1e-2), {}),
     "llama linear scaling": (LLAMA | dict(rope_theta=1e5, rope_scaling=dict(type="linear", factor=4.0)), {}),
     "llama YaRN": (LLAMA | scaling(), {}),
@@ -42,7 +84,10 @@ CASES = {
     "v3 half-split rope": (V3 | dict(rope_interleave=False), {}),
     "v3 groups": (V3 | dict(n_group=4, topk_group=2), {}),
     "v3 groups, bias near -5": (V3 | dict(n_group=4, topk_group=2), dict(bias=-5.0, spread=0.5)),
-    "v3 groups of 4, K 5": (V3 | dict(n_routed_experts=12, n_group=3, topk_group=2, num_experts_per_tok=5), {}),
+    "v3 groups of 4, K 5": (
+        V3 | dict(n_routed_experts=12, n_group=3, topk_group=2, num_experts_per_tok=5),
+        {},
+    ),
     "v3 large uneven bias": (V3, dict(spread=3.0)),
     "v3 gates not normalised": (V3 | dict(norm_topk_prob=False, routed_scaling_factor=1.7), {}),
     "v3 one expert a token": (V3 | dict(num_experts_per_tok=1), {}),
@@ -51,10 +96,25 @@ CASES = {
     "v3 no dense layer": (V3 | dict(first_k_dense_replace=0), {}),
     "v3 three shared experts": (V3 | dict(n_shared_experts=3), {}),
     "v3 no shared expert": (V3 | dict(n_shared_experts=0), {}),
-    "v3 odd sizes": (V3 | dict(vocab_size=89, hidden_size=31, intermediate_size=37, moe_intermediate_size=7,
-                               num_attention_heads=3, num_key_value_heads=3, q_lora_rank=11, kv_lora_rank=13,
-                               qk_nope_head_dim=5, qk_rope_head_dim=6, v_head_dim=7, n_routed_experts=7,
-                               num_experts_per_tok=2), {}),
+    "v3 odd sizes": (
+        V3
+        | dict(
+            vocab_size=89,
+            hidden_size=31,
+            intermediate_size=37,
+            moe_intermediate_size=7,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            q_lora_rank=11,
+            kv_lora_rank=13,
+            qk_nope_head_dim=5,
+            qk_rope_head_dim=6,
+            v_head_dim=7,
+            n_routed_experts=7,
+            num_experts_per_tok=2,
+        ),
+        {},
+    ),
     "v3 tied head": (V3 | dict(tie_word_embeddings=True), {}),
     "v3 eps 1e-2": (V3 | dict(rms_norm_eps=1e-2), {}),
     "v3 theta 500": (V3 | dict(rope_theta=500.0), {}),
@@ -66,17 +126,25 @@ CASES = {
     "v3 YaRN mscale only": (V3 | scaling(mscale=1.0), {}),
     "v3 YaRN mscale_all_dim only": (V3 | scaling(mscale_all_dim=1.0), {}),
     "v3 YaRN attention_factor": (V3 | scaling(mscale=1.0, mscale_all_dim=0.4, attention_factor=1.2), {}),
-    "v3 YaRN other ramp": (V3 | scaling(beta_fast=8, beta_slow=2, original_max_position_embeddings=64, factor=2.0), {}),
-    "v3 YaRN half-split, no compression": (V3 | scaling(mscale=1.0, mscale_all_dim=1.0) |
-                                           dict(rope_interleave=False, q_lora_rank=None), {}),
+    "v3 YaRN other ramp": (
+        V3 | scaling(beta_fast=8, beta_slow=2, original_max_position_embeddings=64, factor=2.0),
+        {},
+    ),
+    "v3 YaRN half-split, no compression": (
+        V3 | scaling(mscale=1.0, mscale_all_dim=1.0) | dict(rope_interleave=False, q_lora_rank=None),
+        {},
+    ),
 }
 
 
 def build(name, seed=0):
     """(model in float32, the same in double, ids): random, and with no close call in its routing."""
     fields, weights = CASES[name]
-    config_class, model_class = (LlamaConfig, LlamaForCausalLM) if name.startswith("llama") else (DeepseekV3Config,
-                                                                                                 DeepseekV3ForCausalLM)
+    config_class, model_class = (
+        (LlamaConfig, LlamaForCausalLM)
+        if name.startswith("llama")
+        else (DeepseekV3Config, DeepseekV3ForCausalLM)
+    )
     config = config_class(**fields, attn_implementation="eager", experts_implementation="eager")
     while True:
         ids = torch.randint(config.vocab_size, (B, T), generator=torch.Generator().manual_seed(seed))

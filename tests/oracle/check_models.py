@@ -1,17 +1,21 @@
 """Our models against transformers': logits, loss and the gradient of every weight.
 
-Each case of cases.py is built by transformers with random weights, saved by it, loaded by us, and run by both. All is
-compared with transformers in double, so the table says whose error is whose: ours, and transformers' own in float32.
+Each case of cases.py is built by transformers with random weights, saved by it, loaded by us, and run by
+both. All is compared with transformers in double, so the table says whose error is whose: ours, and
+transformers' own in float32.
 
-Tolerances, relative to the largest number of the tensor, and beside them the worst of all cases with three seeds, ours
-and transformers' own in float32:
+Tolerances, relative to the largest number of the tensor, and beside them the worst of all cases with
+three seeds, ours and transformers' own in float32:
 
-    logits 4e-6 (1.3e-6, theirs 1.1e-6)    loss 2e-7 (6e-8, theirs 1.6e-7)    gradients 1e-5 (3.5e-6, theirs 2.6e-6)
+    logits    4e-6   (1.3e-6, theirs 1.1e-6)
+    loss      2e-7   (6.3e-8, theirs 1.6e-7)
+    gradients 1e-5   (3.5e-6, theirs 2.6e-6)
 
-A gradient is held against its own largest number, but at least a thousandth of the largest of all gradients. With one
-expert a token and a gate that is normalised to 1, the router's gradient is zero but for rounding (theirs, too), so it is
-held against the largest of all.
+A gradient is held against its own largest number, but at least a thousandth of the largest of all
+gradients. With one expert a token and a gate that is normalised to 1, the router's gradient is zero but
+for rounding (theirs, too), so it is held against the largest of all.
 """
+
 import json
 import pathlib
 import shutil
@@ -21,16 +25,35 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import cases
-from common import (InDouble, deepseek, device_options, error, logits_loss_gradients, options, released, verdict,
-                    write_tokens)
+from common import (
+    InDouble,
+    deepseek,
+    device_options,
+    error,
+    logits_loss_gradients,
+    options,
+    released,
+    verdict,
+    write_tokens,
+)
 
 LOGITS, LOSS, GRADIENT = 4e-6, 2e-7, 1e-5
 
 
 def dump(args, folder, gradients=True):
     out = folder / "dump.safetensors"
-    deepseek(args, "dump", "--model", folder, "--tokens", folder / "tokens.txt", "--out", out, *device_options(args),
-             *(["--grads"] if gradients else []))
+    deepseek(
+        args,
+        "dump",
+        "--model",
+        folder,
+        "--tokens",
+        folder / "tokens.txt",
+        "--out",
+        out,
+        *device_options(args),
+        *(["--grads"] if gradients else []),
+    )
     return {name: w.numpy() for name, w in load_file(out).items()}
 
 
@@ -49,7 +72,9 @@ def check(args, name, seed, failures):
     written = {key[5:] for key in ours if key.startswith("grad.")}
     biases = {key for key in written if key.endswith("e_score_correction_bias")}
     if written - biases != set(gradients_64):
-        failures.append(f"{name}: gradients of {sorted((written - biases) ^ set(gradients_64))} on one side only")
+        failures.append(
+            f"{name}: gradients of {sorted((written - biases) ^ set(gradients_64))} on one side only"
+        )
     if any(ours["grad." + key].any() for key in biases):
         failures.append(f"{name}: a selection bias has a gradient")
 
@@ -60,18 +85,31 @@ def check(args, name, seed, failures):
         of_ours[key] = error(ours["grad." + key], gradients_64[key], floor)
         of_theirs[key] = error(gradients[key], gradients_64[key], floor)
     worst = max(of_ours, key=of_ours.get)
-    row = (error(ours["logits"], logits_64), error(logits, logits_64), abs(ours["loss"].item() - loss_64) / loss_64,
-           abs(loss - loss_64) / loss_64, of_ours[worst], max(of_theirs.values()))
-    print(f"{name:36}{abs(logits_64).max():7.1f}" + "".join(f"{x:10.1e}" for x in row) + f"  {worst}", flush=True)
-    for what, value, limit in (("logits", row[0], LOGITS), ("loss", row[2], LOSS), ("gradient of " + worst, row[4], GRADIENT)):
+    row = (
+        error(ours["logits"], logits_64),
+        error(logits, logits_64),
+        abs(ours["loss"].item() - loss_64) / loss_64,
+        abs(loss - loss_64) / loss_64,
+        of_ours[worst],
+        max(of_theirs.values()),
+    )
+    print(
+        f"{name:36}{abs(logits_64).max():7.1f}" + "".join(f"{x:10.1e}" for x in row) + f"  {worst}",
+        flush=True,
+    )
+    for what, value, limit in (
+        ("logits", row[0], LOGITS),
+        ("loss", row[2], LOSS),
+        ("gradient of " + worst, row[4], GRADIENT),
+    ):
         if not value <= limit:
             failures.append(f"{name}, seed {seed}: {what}: error {value:.1e} above {limit:.0e}")
     return row
 
 
 def check_layouts(args, failures):
-    """The same weights in other files give the same bits: fused experts, no `model.` prefix, shards, old config keys,
-    MTP announced but not there, and a 16-bit file against the same numbers in 32 bits."""
+    """The same weights in other files give the same bits: fused experts, no `model.` prefix, shards, old
+    config keys, MTP announced but not there, and a 16-bit file against the same numbers in 32 bits."""
     model, _, ids = cases.build("v3 YaRN mscale uneven")
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
@@ -88,12 +126,18 @@ def check_layouts(args, failures):
         model.save_pretrained(reference)
         write_tokens(reference / "tokens.txt", ids)
         expected = dump(args, reference, gradients=False)["logits"]
-        weights, config = load_file(reference / "model.safetensors"), json.loads((reference / "config.json").read_text())
+        weights, config = load_file(reference / "model.safetensors"), json.loads(
+            (reference / "config.json").read_text()
+        )
 
         def put(tensors, settings=config):
             shutil.rmtree(other, ignore_errors=True)
             other.mkdir()
-            save_file({name: w.contiguous() for name, w in tensors.items()}, other / "model.safetensors", {"format": "pt"})
+            save_file(
+                {name: w.contiguous() for name, w in tensors.items()},
+                other / "model.safetensors",
+                {"format": "pt"},
+            )
             (other / "config.json").write_text(json.dumps(settings))
 
         put({name: w.detach() for name, w in model.state_dict().items()})
@@ -101,8 +145,18 @@ def check_layouts(args, failures):
         put({name.removeprefix("model."): w for name, w in weights.items()})
         differs("no `model.` prefix")
         rope = {key: value for key, value in config["rope_parameters"].items() if key != "rope_theta"}
-        old = {key: value for key, value in config.items() if key not in ("rope_parameters", "dtype", "head_dim", "qk_head_dim")}
-        put(weights, old | dict(rope_scaling=rope, rope_theta=config["rope_parameters"]["rope_theta"], torch_dtype="float32"))
+        old = {
+            key: value
+            for key, value in config.items()
+            if key not in ("rope_parameters", "dtype", "head_dim", "qk_head_dim")
+        }
+        put(
+            weights,
+            old
+            | dict(
+                rope_scaling=rope, rope_theta=config["rope_parameters"]["rope_theta"], torch_dtype="float32"
+            ),
+        )
         differs("old names of keys")
         put(weights, config | dict(num_nextn_predict_layers=1))
         differs("MTP announced, not there")
@@ -124,8 +178,11 @@ def main():
     parser.add_argument("--seeds", type=int, default=1, help="how many sets of random weights a case gets")
     args = parser.parse_args()
     failures, rows = [], []
-    print(f"{'errors against double':36}{'|logit|':>7}" + "".join(
-        f"{x:>10}" for x in ("logits", "theirs", "loss", "theirs", "gradient", "theirs")) + "  worst gradient")
+    print(
+        f"{'errors against double':36}{'|logit|':>7}"
+        + "".join(f"{x:>10}" for x in ("logits", "theirs", "loss", "theirs", "gradient", "theirs"))
+        + "  worst gradient"
+    )
     for name in cases.CASES:
         if args.only in name:
             rows += [check(args, name, seed, failures) for seed in range(args.seeds)]

@@ -1,12 +1,13 @@
 """Every op of `deepseek op --list`, forwards and backwards, against a few lines of PyTorch in double.
 
-A case: attributes, inputs, and a function that says the same with torch; its outputs come back by the op's names, and
-autograd differentiates them. Ops that choose or act have integer or in-place results, compared in the same way. An op
-without a case is a failure.
+A case: attributes, inputs, and a function that says the same with torch; its outputs come back by the
+op's names, and autograd differentiates them. Ops that choose or act have integer or in-place results,
+compared in the same way. An op without a case is a failure.
 
-Tolerances are relative to the largest number of the tensor. Measured worst: outputs 2.5e-7, gradients 4.5e-7 (float32
-has 6e-8 a rounding); another machine's contractions may differ by a few.
+Tolerances are relative to the largest number of the tensor. Measured worst: outputs 2.5e-7, gradients
+4.5e-7 (float32 has 6e-8 a rounding); another machine's contractions may differ by a few.
 """
+
 import json
 import math
 import pathlib
@@ -36,23 +37,26 @@ def away(*shape):
     return x.sign() * (0.3 + x.abs().clamp(max=1.7))
 
 
-CASES = []                                       # (op, label, attributes, inputs, reference)
+CASES = []  # (op, label, attributes, inputs, reference)
 
 
 def case(op, label="", inputs=None, **attributes):
     def add(reference):
         CASES.append((op, label, attributes, inputs, reference))
         return reference
+
     return add
 
 
-# ------------------------------------------------------------------------------------------ rows and axes
+# --------------------------------------------------------------------------------------- rows and axes
 @case("gather_rows", inputs=dict(x=randn(7, 5), ids=randint(7, 3, 4)))
 def _(x, ids):
     return dict(y=x[ids.long()])
 
 
-IDX = torch.stack([torch.randperm(5, generator=generator)[:3] for _ in range(6)]).int()      # 6 tokens choose 3 of 5
+IDX = torch.stack(
+    [torch.randperm(5, generator=generator)[:3] for _ in range(6)]
+).int()  # 6 tokens choose 3 of 5
 
 
 def dispatched(idx, n):
@@ -65,7 +69,9 @@ def dispatched(idx, n):
     counts = [flat.count(e) for e in range(n)]
     offsets = [sum(counts[:e]) for e in range(n + 1)]
     to_int = lambda values: torch.tensor(values, dtype=torch.int32)
-    return dict(slot=to_int(slot).view(idx.shape), token=to_int(token), offsets=to_int(offsets), counts=to_int(counts))
+    return dict(
+        slot=to_int(slot).view(idx.shape), token=to_int(token), offsets=to_int(offsets), counts=to_int(counts)
+    )
 
 
 SORTED = dispatched(IDX, 5)
@@ -76,8 +82,13 @@ def _(x, ids, slot):
     return dict(y=x[ids.long()])
 
 
-@case("combine", "one place dropped", dict(y=randn(18, 4), g=randn(6, 3), slot=torch.where(
-    torch.arange(18).view(6, 3) == 7, -1, SORTED["slot"])))
+@case(
+    "combine",
+    "one place dropped",
+    dict(
+        y=randn(18, 4), g=randn(6, 3), slot=torch.where(torch.arange(18).view(6, 3) == 7, -1, SORTED["slot"])
+    ),
+)
 def _(y, slot, g):
     rows = torch.where((slot >= 0)[..., None], y[slot.long().clamp(min=0)], 0)
     return dict(z=(g[..., None] * rows).sum(1))
@@ -101,7 +112,7 @@ def _(s, idx):
     return dict(y=s.gather(1, idx.long()))
 
 
-# ----------------------------------------------------------------------------------------------- products
+# -------------------------------------------------------------------------------------------- products
 @case("matmul", inputs=dict(x=randn(3, 5, 17), W=randn(9, 17)))
 def _(x, W):
     return dict(y=x @ W.T)
@@ -117,33 +128,53 @@ def _(x, W, transpose):
     return dict(y=torch.einsum("btho,hoi->bthi", x, W))
 
 
-@case("matmul_grouped", "an expert without rows, rows without an expert",
-      dict(x=randn(12, 7), W=randn(4, 6, 7), offsets=torch.tensor([0, 3, 3, 8, 10], dtype=torch.int32)))
+@case(
+    "matmul_grouped",
+    "an expert without rows, rows without an expert",
+    dict(x=randn(12, 7), W=randn(4, 6, 7), offsets=torch.tensor([0, 3, 3, 8, 10], dtype=torch.int32)),
+)
 def _(x, W, offsets):
     o = offsets.tolist()
-    parts = [x[o[e]:o[e + 1]] @ W[e].T for e in range(len(o) - 1)]
+    parts = [x[o[e] : o[e + 1]] @ W[e].T for e in range(len(o) - 1)]
     return dict(y=torch.cat(parts + [x.new_zeros(len(x) - o[-1], W.shape[1])]))
 
 
-# --------------------------------------------------------------------------------------------- pointwise, rows
+# ------------------------------------------------------------------------------------- pointwise, rows
 @case("weighted_sum", inputs=dict(x=randn(4, 5), w=randn(4, 5)), a=0.7)
 @case("weighted_sum", "without weights", dict(x=randn(4, 5)), a=-1.5)
 def _(x, w=None, a=1):
     return dict(y=(a * (x if w is None else w.detach() * x)).sum().view(1))
 
 
-UNARY = [lambda x: x, F.silu, torch.sigmoid, torch.tanh, torch.exp, torch.log, F.relu, F.logsigmoid,
-         lambda x: torch.exp(x) - x - 1]
+UNARY = [
+    lambda x: x,
+    F.silu,
+    torch.sigmoid,
+    torch.tanh,
+    torch.exp,
+    torch.log,
+    F.relu,
+    F.logsigmoid,
+    lambda x: torch.exp(x) - x - 1,
+]
 for f, function in enumerate(UNARY):
     x = away(5, 7).abs() if function is torch.log else away(5, 7)
     a, c = (0.8, 0.1) if function is torch.log else (-1.3, 0.2)
-    CASES.append(("unary", f"f={f}", dict(f=f, a=a, c=c), dict(x=x),
-                  lambda x, f, a, c: dict(y=UNARY[f](a * x + c))))
+    CASES.append(
+        ("unary", f"f={f}", dict(f=f, a=a, c=c), dict(x=x), lambda x, f, a, c: dict(y=UNARY[f](a * x + c)))
+    )
 
 BINARY = [torch.add, torch.sub, torch.mul, torch.minimum, torch.maximum]
 for f in range(len(BINARY)):
-    CASES.append(("binary", f"f={f}", dict(f=f), dict(x=randn(5, 7), y=randn(5, 7)),
-                  lambda x, y, f: dict(z=BINARY[f](x, y))))
+    CASES.append(
+        (
+            "binary",
+            f"f={f}",
+            dict(f=f),
+            dict(x=randn(5, 7), y=randn(5, 7)),
+            lambda x, y, f: dict(z=BINARY[f](x, y)),
+        )
+    )
 
 
 @case("swiglu", inputs=dict(a=2 * randn(4, 9), b=randn(4, 9)))
@@ -173,7 +204,7 @@ def _(x, rho, eps):
     return dict(y=rho * x / (x.sum(-1, keepdim=True) + eps))
 
 
-# ------------------------------------------------------------------------------------------------------- rope
+# ------------------------------------------------------------------------------------------------ rope
 def frequencies(dims, theta=10000.0, scaling=0, factor=1.0, original=4096.0, beta_fast=32.0, beta_slow=1.0):
     j = torch.arange(dims // 2, dtype=torch.float64)
     f = theta ** (-2 * j / dims)
@@ -194,33 +225,80 @@ POS = torch.arange(12, dtype=torch.int32).view(2, 6) * 3
 @case("rope", "half-split", dict(x=randn(2, 6, 3, 8), pos=POS), dims=8, pairing=1, theta=500)
 @case("rope", "a part, back", dict(x=randn(2, 6, 3, 12), pos=POS), first=4, dims=6, sign=-1, amplitude=1.2)
 @case("rope", "linear", dict(x=randn(2, 6, 1, 8), pos=POS), dims=8, pairing=1, scaling=1, factor=4)
-@case("rope", "YaRN", dict(x=randn(2, 6, 2, 16), pos=POS), dims=16, scaling=2, factor=4, original=32, amplitude=0.9)
-@case("rope", "YaRN, other ramp", dict(x=randn(2, 6, 2, 16), pos=POS), dims=16, scaling=2, factor=8, original=256,
-      beta_fast=16, beta_slow=2, pairing=1)
+@case(
+    "rope",
+    "YaRN",
+    dict(x=randn(2, 6, 2, 16), pos=POS),
+    dims=16,
+    scaling=2,
+    factor=4,
+    original=32,
+    amplitude=0.9,
+)
+@case(
+    "rope",
+    "YaRN, other ramp",
+    dict(x=randn(2, 6, 2, 16), pos=POS),
+    dims=16,
+    scaling=2,
+    factor=8,
+    original=256,
+    beta_fast=16,
+    beta_slow=2,
+    pairing=1,
+)
 def _(x, pos, dims, first=0, pairing=0, sign=1, amplitude=1, **scaling):
     angle = sign * pos.double()[..., None, None] * frequencies(dims, **scaling)
     cos, sin = amplitude * angle.cos(), amplitude * angle.sin()
-    part = x[..., first:first + dims]
+    part = x[..., first : first + dims]
     u, v = (part[..., 0::2], part[..., 1::2]) if pairing == 0 else part.chunk(2, -1)
     turned = [u * cos - v * sin, u * sin + v * cos]
     y = torch.stack(turned, -1).flatten(-2) if pairing == 0 else torch.cat(turned, -1)
-    return dict(y=torch.cat([x[..., :first], y, x[..., first + dims:]], -1))
+    return dict(y=torch.cat([x[..., :first], y, x[..., first + dims :]], -1))
 
 
-# -------------------------------------------------------------------------------------------------- attention
-CAUSAL = torch.stack([torch.zeros(2, 5, dtype=torch.int32), torch.arange(5, dtype=torch.int32).expand(2, 5)], -1)
-WINDOWS = torch.tensor([[[0, 6], [2, 4], [5, 5], [3, 2], [1, 6]]] * 2, dtype=torch.int32)    # the fourth sees nothing
+# ------------------------------------------------------------------------------------------- attention
+CAUSAL = torch.stack(
+    [torch.zeros(2, 5, dtype=torch.int32), torch.arange(5, dtype=torch.int32).expand(2, 5)], -1
+)
+WINDOWS = torch.tensor(
+    [[[0, 6], [2, 4], [5, 5], [3, 2], [1, 6]]] * 2, dtype=torch.int32
+)  # the fourth sees nothing
 LISTS = torch.tensor([[[0, -1, -1], [1, 0, -1], [6, 2, 4], [-1, -1, -1], [3, -1, 5]]] * 2, dtype=torch.int32)
 
 
-@case("attention", "causal", dict(q=randn(2, 5, 4, 6), k=randn(2, 5, 4, 6), v=randn(2, 5, 4, 3), where=CAUSAL), scale=0.4)
-@case("attention", "grouped queries", dict(q=randn(2, 5, 6, 8), k=randn(2, 5, 2, 8), v=randn(2, 5, 2, 8), where=CAUSAL),
-      scale=0.35)
-@case("attention", "spans", dict(q=randn(2, 5, 2, 6), k=randn(2, 7, 2, 6), v=randn(2, 7, 2, 4), where=WINDOWS), scale=0.5)
-@case("attention", "lists", dict(q=randn(2, 5, 2, 6), k=randn(2, 7, 2, 6), v=randn(2, 7, 2, 4), where=LISTS), scale=0.5,
-      lists=1)
-@case("attention", "values are the first of the keys", dict(q=randn(2, 5, 4, 6), k=randn(2, 7, 1, 6), where=WINDOWS),
-      scale=0.5, n=4)
+@case(
+    "attention",
+    "causal",
+    dict(q=randn(2, 5, 4, 6), k=randn(2, 5, 4, 6), v=randn(2, 5, 4, 3), where=CAUSAL),
+    scale=0.4,
+)
+@case(
+    "attention",
+    "grouped queries",
+    dict(q=randn(2, 5, 6, 8), k=randn(2, 5, 2, 8), v=randn(2, 5, 2, 8), where=CAUSAL),
+    scale=0.35,
+)
+@case(
+    "attention",
+    "spans",
+    dict(q=randn(2, 5, 2, 6), k=randn(2, 7, 2, 6), v=randn(2, 7, 2, 4), where=WINDOWS),
+    scale=0.5,
+)
+@case(
+    "attention",
+    "lists",
+    dict(q=randn(2, 5, 2, 6), k=randn(2, 7, 2, 6), v=randn(2, 7, 2, 4), where=LISTS),
+    scale=0.5,
+    lists=1,
+)
+@case(
+    "attention",
+    "values are the first of the keys",
+    dict(q=randn(2, 5, 4, 6), k=randn(2, 7, 1, 6), where=WINDOWS),
+    scale=0.5,
+    n=4,
+)
 def _(q, k, where, scale, v=None, lists=0, n=0):
     v = k[..., :n] if v is None else v
     B, T, S = q.shape[0], q.shape[1], k.shape[1]
@@ -239,14 +317,23 @@ def _(q, k, where, scale, v=None, lists=0, n=0):
     return dict(o=torch.einsum("bths,bshi->bthi", p, v), lse=lse)
 
 
-# -------------------------------------------------------------------------------------------------------- logp
+# ------------------------------------------------------------------------------------------------ logp
 TARGETS = torch.tensor([[3, 0, -1, 10], [7, 7, 2, -1]], dtype=torch.int32)
-ALLOWED = (torch.rand(2, 4, 11, generator=generator) < 0.6).int().scatter(2, TARGETS.long().clamp(min=0)[..., None], 1)
+ALLOWED = (
+    (torch.rand(2, 4, 11, generator=generator) < 0.6)
+    .int()
+    .scatter(2, TARGETS.long().clamp(min=0)[..., None], 1)
+)
 
 
 @case("logp", inputs=dict(h=randn(2, 4, 6), W=randn(11, 6), ids=TARGETS))
 @case("logp", "temperature", dict(h=randn(2, 4, 6), W=randn(11, 6), ids=TARGETS), temperature=0.6)
-@case("logp", "some allowed", dict(h=randn(2, 4, 6), W=randn(11, 6), ids=TARGETS, allowed=ALLOWED), temperature=1.4)
+@case(
+    "logp",
+    "some allowed",
+    dict(h=randn(2, 4, 6), W=randn(11, 6), ids=TARGETS, allowed=ALLOWED),
+    temperature=1.4,
+)
 def _(h, W, ids, allowed=None, temperature=1):
     z = h @ W.T / temperature
     if allowed is not None:
@@ -254,13 +341,23 @@ def _(h, W, ids, allowed=None, temperature=1):
     logp, there = z.log_softmax(-1), ids >= 0
     H = -(logp.exp() * logp).sum(-1)
     y = logp.gather(-1, ids.long().clamp(min=0)[..., None])[..., 0]
-    return dict(y=torch.where(there, y, 0), H=torch.where(there, H, 0), lse=torch.where(there, z.logsumexp(-1), 0))
+    return dict(
+        y=torch.where(there, y, 0), H=torch.where(there, H, 0), lse=torch.where(there, z.logsumexp(-1), 0)
+    )
 
 
-# ------------------------------------------------------------------------------------------- ops that choose
+# ------------------------------------------------------------------------------------- ops that choose
 @case("topk", inputs=dict(s=randn(9, 8)), K=3)
 @case("topk", "bias", dict(s=randn(9, 8).sigmoid(), b=randn(8)), K=3)
-@case("topk", "groups by their best two", dict(s=randn(9, 12).sigmoid(), b=randn(12) - 5), K=4, groups=4, keep=2, best=2)
+@case(
+    "topk",
+    "groups by their best two",
+    dict(s=randn(9, 12).sigmoid(), b=randn(12) - 5),
+    K=4,
+    groups=4,
+    keep=2,
+    best=2,
+)
 @case("topk", "groups by their best", dict(s=randn(9, 12)), K=4, groups=3, keep=2, best=1)
 def _(s, K, b=None, groups=1, keep=1, best=1):
     c = s if b is None else s + b
@@ -272,7 +369,12 @@ def _(s, K, b=None, groups=1, keep=1, best=1):
 
 
 @case("dispatch", inputs=dict(idx=IDX), n=5)
-@case("dispatch", "with dropped choices", dict(idx=torch.where(torch.arange(18).view(6, 3) % 4 == 1, -1, IDX)), n=6)
+@case(
+    "dispatch",
+    "with dropped choices",
+    dict(idx=torch.where(torch.arange(18).view(6, 3) % 4 == 1, -1, IDX)),
+    n=6,
+)
 def _(idx, n):
     return dispatched(idx, n)
 
@@ -285,19 +387,34 @@ def _(idx, n, T, a):
 
 
 def check_sample(args, folder, failures):
-    """The kept set exactly, greedy exactly, and the frequencies of 30,000 draws within five standard deviations."""
+    """The kept set exactly, greedy exactly, and the frequencies of 30,000 draws within five standard
+    deviations."""
     z, N = 1.5 * randn(13), 30000
     keys = torch.stack([torch.arange(N, dtype=torch.int32), torch.full((N,), 5, dtype=torch.int32)], 1)
-    for label, attributes in (("all", {}), ("temperature", dict(temperature=0.7)), ("top_k", dict(top_k=4)),
-                              ("top_p", dict(top_p=0.8)), ("both", dict(top_k=6, top_p=0.7, temperature=1.3, seed=3)),
-                              ("greedy", dict(temperature=0))):
+    for label, attributes in (
+        ("all", {}),
+        ("temperature", dict(temperature=0.7)),
+        ("top_k", dict(top_k=4)),
+        ("top_p", dict(top_p=0.8)),
+        ("both", dict(top_k=6, top_p=0.7, temperature=1.3, seed=3)),
+        ("greedy", dict(temperature=0)),
+    ):
         save_file(dict(z=z.expand(N, 13).contiguous(), key=keys), folder / "in.safetensors")
         sets = [part for key, value in attributes.items() for part in ("--set", f"{key}={value}")]
-        deepseek(args, "op", "sample", "--in", folder / "in.safetensors", "--out", folder / "out.safetensors", *sets,
-                 *device_options(args))
+        deepseek(
+            args,
+            "op",
+            "sample",
+            "--in",
+            folder / "in.safetensors",
+            "--out",
+            folder / "out.safetensors",
+            *sets,
+            *device_options(args),
+        )
         out = load_file(folder / "out.safetensors")
         temperature = attributes.get("temperature", 1)
-        order = z.double().argsort(descending=True)[:1 if temperature == 0 else attributes.get("top_k", 13)]
+        order = z.double().argsort(descending=True)[: 1 if temperature == 0 else attributes.get("top_k", 13)]
         p = (z.double()[order] / (temperature or 1)).softmax(0)
         n = int((p.cumsum(0) - p < attributes.get("top_p", 1)).sum())
         kept = torch.zeros(13, dtype=torch.int32).scatter(0, order[:n], 1)
@@ -310,9 +427,16 @@ def check_sample(args, folder, failures):
             failures.append(f"sample {label}: other choices")
 
 
-# ---------------------------------------------------------------------------------------------- ops that act
-@case("append", inputs=dict(rows=randn(2, 6, 1, 3), length=torch.tensor([2, 0], dtype=torch.int32), x=randn(2, 3, 1, 3),
-                            at=torch.tensor([[2, 3, -1], [0, -1, 4]], dtype=torch.int32)))
+# ---------------------------------------------------------------------------------------- ops that act
+@case(
+    "append",
+    inputs=dict(
+        rows=randn(2, 6, 1, 3),
+        length=torch.tensor([2, 0], dtype=torch.int32),
+        x=randn(2, 3, 1, 3),
+        at=torch.tensor([[2, 3, -1], [0, -1, 4]], dtype=torch.int32),
+    ),
+)
 def _(rows, length, x, at):
     rows, length = rows.clone(), length.clone()
     for b in range(2):
@@ -323,18 +447,44 @@ def _(rows, length, x, at):
     return dict(rows=rows, length=length)
 
 
-@case("adamw", "first step", dict(W=randn(5, 4), m=torch.zeros(5, 4), v=torch.zeros(5, 4), dW=randn(5, 4)), lr=0.01,
-      eps=1e-8, decay=0.1, step=1)
-@case("adamw", "third step, clipped", dict(W=randn(5, 4), m=randn(5, 4), v=randn(5, 4).square(), dW=randn(5, 4),
-                                           norm2=torch.tensor([9.0])), lr=0.01, eps=1e-8, decay=0.1, step=3, clip=1)
-@case("adamw", "small enough not to be clipped", dict(W=randn(5, 4), m=randn(5, 4), v=randn(5, 4).square(),
-                                                      dW=randn(5, 4), norm2=torch.tensor([0.25])), lr=0.01, eps=1e-8,
-      decay=0, step=2, clip=1, beta1=0.8, beta2=0.99)
+@case(
+    "adamw",
+    "first step",
+    dict(W=randn(5, 4), m=torch.zeros(5, 4), v=torch.zeros(5, 4), dW=randn(5, 4)),
+    lr=0.01,
+    eps=1e-8,
+    decay=0.1,
+    step=1,
+)
+@case(
+    "adamw",
+    "third step, clipped",
+    dict(W=randn(5, 4), m=randn(5, 4), v=randn(5, 4).square(), dW=randn(5, 4), norm2=torch.tensor([9.0])),
+    lr=0.01,
+    eps=1e-8,
+    decay=0.1,
+    step=3,
+    clip=1,
+)
+@case(
+    "adamw",
+    "small enough not to be clipped",
+    dict(W=randn(5, 4), m=randn(5, 4), v=randn(5, 4).square(), dW=randn(5, 4), norm2=torch.tensor([0.25])),
+    lr=0.01,
+    eps=1e-8,
+    decay=0,
+    step=2,
+    clip=1,
+    beta1=0.8,
+    beta2=0.99,
+)
 def _(W, m, v, dW, lr, eps, decay, step, norm2=None, clip=0, beta1=0.9, beta2=0.95):
     weight = torch.nn.Parameter(W.clone())
     weight.grad = dW if norm2 is None else dW * (clip / (norm2.sqrt() + 1e-6)).clamp(max=1)
     optimiser = torch.optim.AdamW([weight], lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay)
-    optimiser.state[weight] = dict(step=torch.tensor(float(step - 1)), exp_avg=m.clone(), exp_avg_sq=v.clone())
+    optimiser.state[weight] = dict(
+        step=torch.tensor(float(step - 1)), exp_avg=m.clone(), exp_avg_sq=v.clone()
+    )
     optimiser.step()
     state = optimiser.state[weight]
     return dict(W=weight.detach(), m=state["exp_avg"], v=state["exp_avg_sq"])
@@ -351,26 +501,42 @@ def _(y, x, a, b):
     return dict(y=a * y + b * x)
 
 
-@case("bias_update", inputs=dict(b=randn(4), counts=torch.tensor([3, 9, 6, 6], dtype=torch.int32)), gamma=0.01)
+@case(
+    "bias_update", inputs=dict(b=randn(4), counts=torch.tensor([3, 9, 6, 6], dtype=torch.int32)), gamma=0.01
+)
 def _(b, counts, gamma):
     return dict(b=b + gamma * torch.sign(counts.double().mean() - counts))
 
 
-# ------------------------------------------------------------------------------------------------------ compare
+# --------------------------------------------------------------------------------------------- compare
 def check(args, op, label, attributes, inputs, reference, folder, failures):
-    double = {name: x.double().requires_grad_(op["gradient"]) if x.is_floating_point() else x for name, x in inputs.items()}
+    double = {
+        name: x.double().requires_grad_(op["gradient"]) if x.is_floating_point() else x
+        for name, x in inputs.items()
+    }
     outputs = reference(**double, **attributes)
     saved = {name.strip("'") for name in op["signature"].split("->")[1].split() if name.endswith("'")}
     file, differentiable = dict(inputs), []
     if op["gradient"]:
         differentiable = [name for name in outputs if name not in saved]
         file |= {"d" + name: randn(*outputs[name].shape) for name in differentiable}
-        torch.autograd.backward([outputs[name] for name in differentiable],
-                                [file["d" + name].double() for name in differentiable])
+        torch.autograd.backward(
+            [outputs[name] for name in differentiable], [file["d" + name].double() for name in differentiable]
+        )
     save_file({name: x.contiguous() for name, x in file.items()}, folder / "in.safetensors")
     sets = [part for key, value in attributes.items() for part in ("--set", f"{key}={value}")]
-    deepseek(args, "op", op["name"], "--in", folder / "in.safetensors", "--out", folder / "out.safetensors", *sets,
-             *(["--grads"] if op["gradient"] else []), *device_options(args))
+    deepseek(
+        args,
+        "op",
+        op["name"],
+        "--in",
+        folder / "in.safetensors",
+        "--out",
+        folder / "out.safetensors",
+        *sets,
+        *(["--grads"] if op["gradient"] else []),
+        *device_options(args),
+    )
     ours = load_file(folder / "out.safetensors")
 
     names = set(op["outputs"] or op["in_place"])
@@ -388,7 +554,10 @@ def check(args, op, label, attributes, inputs, reference, folder, failures):
         expected = x.grad if x.grad is not None else torch.zeros_like(x)
         got = ours.get("d" + name, torch.zeros_like(expected))
         backward = max(backward, error(got, expected))
-    print(f"{op['name']:16}{label:48}{forward:9.1e}" + (f"{backward:9.1e}" if op["gradient"] else ""), flush=True)
+    print(
+        f"{op['name']:16}{label:48}{forward:9.1e}" + (f"{backward:9.1e}" if op["gradient"] else ""),
+        flush=True,
+    )
     if not (forward <= OUTPUT and backward <= GRADIENT):
         failures.append(f"{op['name']} {label}: forward {forward:.1e}, backward {backward:.1e}")
     return forward, backward

@@ -1,9 +1,11 @@
 """A checkpoint that we trained, loaded by transformers: every key fits, and the logits are the same.
 
-Without --model it trains presets for a few steps first (v3-nano has an MTP module, llm-nano is a llama). transformers
-drops MTP modules unless the model has exactly 61 layers, so for ours it reports their tensors, all named
-model.layers.<n_layers>., as unexpected: these and no others may be. They do not take part in the logits.
+Without --model it trains presets for a few steps first (v3-nano has an MTP module, llm-nano is a llama).
+transformers drops MTP modules unless the model has exactly 61 layers, so for ours it reports their
+tensors, all named model.layers.<n_layers>., as unexpected: these and no others may be. They do not take
+part in the logits.
 """
+
 import pathlib
 import re
 import tempfile
@@ -14,15 +16,28 @@ from transformers import AutoModelForCausalLM
 
 from common import InDouble, deepseek, device_options, error, options, verdict, write_tokens
 
-LOGITS = 4e-6                                    # as in check_models.py
+LOGITS = 4e-6  # as in check_models.py
 
 
 def check_reload(args, folder, failures, name):
-    model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager",
-                                                         experts_implementation="eager", output_loading_info=True)
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        experts_implementation="eager",
+        output_loading_info=True,
+    )
     layers = model.config.num_hidden_layers
-    mtp = [key for key in report["unexpected_keys"] if re.match(rf"model\.layers\.({layers}|{layers + 1})\.", key)]
-    wrong = {kind: sorted(map(str, report[kind])) for kind in ("missing_keys", "mismatched_keys", "error_msgs") if report[kind]}
+    mtp = [
+        key
+        for key in report["unexpected_keys"]
+        if re.match(rf"model\.layers\.({layers}|{layers + 1})\.", key)
+    ]
+    wrong = {
+        kind: sorted(map(str, report[kind]))
+        for kind in ("missing_keys", "mismatched_keys", "error_msgs")
+        if report[kind]
+    }
     if strange := sorted(set(report["unexpected_keys"]) - set(mtp)):
         wrong["unexpected_keys"] = strange
     if wrong:
@@ -38,7 +53,9 @@ def check_reload(args, folder, failures, name):
         theirs = type(model)(model.config).double().eval()
         theirs.load_state_dict(model.state_dict())
         worst = error(ours, theirs(ids).logits)
-    print(f"{name:36}{type(model).__name__:24}{len(mtp):4} MTP tensors dropped   logits {worst:.1e}", flush=True)
+    print(
+        f"{name:36}{type(model).__name__:24}{len(mtp):4} MTP tensors dropped   logits {worst:.1e}", flush=True
+    )
     if not worst <= LOGITS:
         failures.append(f"{name}: logits differ by {worst:.1e}")
 
@@ -50,12 +67,30 @@ def main():
     if args.model:
         check_reload(args, args.model, failures, pathlib.Path(args.model).name)
         verdict(failures)
-    for preset, fields in (("llm-nano", []), ("v3-nano", []), ("v3-nano", ["tied=true", "N_s=0", "D=0"]),
-                           ("v3-nano", ["n_dense=0", "d_cq=0", "pairing=half_split", "scaling=yarn", "factor=4"])):
+    for preset, fields in (
+        ("llm-nano", []),
+        ("v3-nano", []),
+        ("v3-nano", ["tied=true", "N_s=0", "D=0"]),
+        ("v3-nano", ["n_dense=0", "d_cq=0", "pairing=half_split", "scaling=yarn", "factor=4"]),
+    ):
         with tempfile.TemporaryDirectory() as temporary:
             sets = [part for field in fields for part in ("--set", field)]
-            deepseek(args, "train", "--preset", preset, "--steps", 5, "--batch", 2, "--context", 32, "--out", temporary, *sets,
-                     *device_options(args))
+            deepseek(
+                args,
+                "train",
+                "--preset",
+                preset,
+                "--steps",
+                5,
+                "--batch",
+                2,
+                "--context",
+                32,
+                "--out",
+                temporary,
+                *sets,
+                *device_options(args),
+            )
             check_reload(args, temporary, failures, " ".join([preset, *fields])[:70])
     verdict(failures)
 

@@ -1,8 +1,9 @@
 """What the checks against other implementations share: running our binary, random weights, and comparing.
 
-Errors are relative to the largest number of the tensor: max |ours - theirs| / max |theirs|. NaN or infinity on one
-side only is an infinite error.
+Errors are relative to the largest number of the tensor: max |ours - theirs| / max |theirs|. NaN or
+infinity on one side only is an infinite error.
 """
+
 import argparse
 import pathlib
 import subprocess
@@ -10,7 +11,11 @@ import sys
 
 import numpy as np
 import torch
+import transformers
 from torch.overrides import TorchFunctionMode
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -25,7 +30,8 @@ def options(description):
 
 
 def deepseek(args, *arguments, fails=False):
-    """Runs our program. Its output; with fails=True it must refuse with exit code 2, and that line comes back."""
+    """Runs our program. Its output; with fails=True it must refuse with exit code 2, and that line comes
+    back."""
     command = [args.binary, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     if fails:
@@ -53,7 +59,9 @@ def error(ours, theirs, floor=0.0):
     if theirs.size == 0:
         return 0.0
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs)) | (np.isfinite(ours) & np.isfinite(theirs))
+        same = (
+            (ours == theirs) | (np.isnan(ours) & np.isnan(theirs)) | (np.isfinite(ours) & np.isfinite(theirs))
+        )
         if not same.all():
             return float("inf")
         finite = np.isfinite(ours)
@@ -66,8 +74,9 @@ def error(ours, theirs, floor=0.0):
 
 
 class InDouble(TorchFunctionMode):
-    """transformers computes norms, angles, routers and softmax in float32 whatever the model's type. While this mode
-    is on, float32 means float64, so a model that is built and run under it is in double throughout."""
+    """transformers computes norms, angles, routers and softmax in float32 whatever the model's type.
+    While this mode is on, float32 means float64, so a model that is built and run under it is in double
+    throughout."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         lift = lambda x: torch.float64 if x is torch.float32 else x
@@ -79,7 +88,8 @@ class InDouble(TorchFunctionMode):
 
 
 def randomise(model, seed, bias=0.0, spread=0.3):
-    """Weights large enough that every part of the model shows in the logits. Selection biases: bias + noise."""
+    """Weights large enough that every part of the model shows in the logits. Selection biases: bias +
+    noise."""
     generator = torch.Generator().manual_seed(seed)
     normal = lambda shape: torch.randn(shape, generator=generator)
     with torch.no_grad():
@@ -94,30 +104,42 @@ def randomise(model, seed, bias=0.0, spread=0.3):
                 w.copy_(normal(w.shape) / w.shape[-1] ** 0.5)
 
 
-def routing_margin(model, ids):
-    """The closest call of all choices: between the last one taken and the first one refused, of groups and experts.
-    A model with a smaller margin than the rounding errors may choose otherwise without being wrong."""
-    margins = [float("inf")]
+class Margins:
+    """While it is open, `smallest` is the closest call of all choices that the models' routers made:
+    between the last one taken and the first one refused, of groups and experts. Where that is less than
+    rounding errors, another program may choose otherwise without being wrong."""
 
-    def look(gate, inputs, output):
-        s = output[0].sigmoid()
-        c = s + gate.e_score_correction_bias
-        N, G, M, K = c.shape[0], gate.num_group, gate.topk_group, gate.top_k
+    def __init__(self, *models):
+        self.smallest = float("inf")
+        modules = [module for model in models if model is not None for module in model.modules()]
+        routers = [module for module in modules if type(module).__name__ == "DeepseekV3TopkRouter"]
+        self.hooks = [router.register_forward_hook(self.look) for router in routers]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for hook in self.hooks:
+            hook.remove()
+
+    @torch.no_grad()
+    def look(self, router, inputs, output):
+        c = output[0].sigmoid() + router.e_score_correction_bias
+        N, G, M, K = c.shape[0], router.num_group, router.topk_group, router.top_k
         groups = c.view(N, G, -1).topk(2).values.sum(-1)
         best = groups.sort(descending=True).values
         if M < G:
-            margins.append((best[:, M - 1] - best[:, M]).min().item())
+            self.smallest = min(self.smallest, (best[:, M - 1] - best[:, M]).min().item())
         kept = (groups >= best[:, M - 1 : M]).repeat_interleave(c.shape[1] // G, 1)
         allowed = c.masked_fill(~kept, -1e9).sort(descending=True).values
         if K < c.shape[1]:
-            margins.append((allowed[:, K - 1] - allowed[:, K]).min().item())
+            self.smallest = min(self.smallest, (allowed[:, K - 1] - allowed[:, K]).min().item())
 
-    hooks = [m.register_forward_hook(look) for m in model.modules() if type(m).__name__ == "DeepseekV3TopkRouter"]
-    with torch.no_grad():
+
+def routing_margin(model, ids):
+    with Margins(model) as margins, torch.no_grad():
         model(ids)
-    for hook in hooks:
-        hook.remove()
-    return min(margins)
+    return margins.smallest
 
 
 def released(tensors):
@@ -142,7 +164,9 @@ def logits_loss_gradients(model, ids):
     model.zero_grad()
     result = model(input_ids=ids, labels=ids)
     result.loss.backward()
-    gradients = {name: w.grad if w.grad is not None else torch.zeros_like(w) for name, w in model.named_parameters()}
+    gradients = {
+        name: w.grad if w.grad is not None else torch.zeros_like(w) for name, w in model.named_parameters()
+    }
     numbers = {name: w.numpy() for name, w in released(gradients).items()}
     return result.logits.detach().numpy(), result.loss.item(), numbers
 

@@ -11,7 +11,7 @@ mkdir -p build
 list_mutants "$list" >build/mutants.list || exit 1
 if [ $# != 1 ]; then
     echo "break NAME, one of:"
-    cut -d $'\037' -f 1,2 build/mutants.list | sort | awk -F '\037' '{ printf "    %-28s %s\n", $1, $2 }'
+    cut -d $'\037' -f 1,2 build/mutants.list | sort | awk -F '\037' '{ printf "    %-34s %s\n", $1, $2 }'
     exit 2
 fi
 row=$(awk -F '\037' -v name="$1" '$1 == name' build/mutants.list)

@@ -12,15 +12,16 @@ house() {
 0 src/error.h src/numerics.h src/text.h src/parallel.h src/pool.h src/progress.h src/cuda_on_cpu.h presets.inc
 1 src/files.h src/files.cpp src/regex.h src/regex.cpp src/stories.h src/stories.cpp
 1 tokenizer.h tokenizer.cpp src/tokenizer_json.cpp
+1 src/lean.h src/lean.cpp src/lean_text.h src/lean_text.cpp src/lean_theorems.cpp
 2 deepseek.h
 3 src/twins.h src/ops.cpp src/act.cpp src/fast.cpp deepseek.cu src/act.cu src/fast.cu src/device.cu
 4 src/tape.cpp src/checked.h src/checked.cpp src/config.cpp
 5 deepseek.cpp
 6 src/data.cpp src/formats.cpp src/gguf.h src/gguf.cpp
-7 train.cpp infer.cpp src/tasks.h src/tasks.cpp src/lean.h src/lean.cpp
+7 train.cpp infer.cpp src/tasks.h src/tasks.cpp
 8 src/reason.h src/reason.cpp src/verify.h src/verify.cpp
 9 src/prover.h src/prover.cpp src/agent.h src/agent.cpp src/lab.h src/lab.cpp
-9 src/inspect.h src/inspect.cpp src/bench.cpp
+9 src/inspect.h src/inspect.cpp src/bench.cpp src/tokenize_verb.h src/tokenize_verb.cpp src/lean_verb.cpp
 10 src/main.cpp
 END
 }
