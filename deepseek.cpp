@@ -59,6 +59,8 @@ Tensor ffn(const FFN &w, const Tensor &u) {
 // c_KV and one rotary key k_R per token: d_c + d_hR numbers instead of 2 n_h d_h. Without W_DQ queries are
 // not compressed.
 // Shapes: h, u (B,T,d)   c_KV (B,T,d_c)   q, k (B,T,n_h,d_h+d_hR)   v, o (B,T,n_h,d_v)
+constexpr double latent_eps = 1e-6;                                                // [code] whatever c.eps is
+
 static double mla_scale(const Config &c) {
     const double m = c.scaling == rope_yarn && c.mscale_all_dim ? yarn_m(c.factor, c.mscale_all_dim) : 1;
     return m * m / std::sqrt(c.d_h + c.d_hR);
@@ -66,11 +68,11 @@ static double mla_scale(const Config &c) {
 
 Tensor mla(const MLA &w, const Config &c, const Tensor &h, const Step &step) {
     const Rope R = rope_of(c, c.d_hR);
-    Tensor c_Q = w.W_DQ ? rmsnorm(matmul(h, w.W_DQ), w.g_q, c.eps) : h;              // V2 (12)   norm: 3.1.2
+    Tensor c_Q = w.W_DQ ? rmsnorm(matmul(h, w.W_DQ), w.g_q, latent_eps) : h;         // V2 (12)   norm: 3.1.2
     Tensor q_C = heads(matmul(c_Q, w.W_UQ), c.n_h);                                  // V2 (13)
     Tensor q_R = rope(heads(matmul(c_Q, w.W_QR), c.n_h), step.pos, R);               // V2 (14)
 
-    Tensor c_KV = rmsnorm(matmul(h, w.W_DKV), w.g_kv, c.eps);                        // V2 (9)    cached
+    Tensor c_KV = rmsnorm(matmul(h, w.W_DKV), w.g_kv, latent_eps);                   // V2 (9)    cached
     Tensor k_R = rope(heads(matmul(h, w.W_KR), 1), step.pos, R);                     // V2 (15)   cached
     Tensor k_C = heads(matmul(c_KV, w.W_UK), c.n_h);                                 // V2 (10)
     Tensor v_C = heads(matmul(c_KV, w.W_UV), c.n_h);                                 // V2 (11)
@@ -87,10 +89,10 @@ Tensor mla(const MLA &w, const Config &c, const Tensor &h, const Step &step) {
 Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &step, Cache &latent) {
     const Rope R = rope_of(c, c.d_hR);
     const Tensor W_UK = reshape(w.W_UK, {c.n_h, c.d_h, c.d_c}), W_UV = reshape(w.W_UV, {c.n_h, c.d_v, c.d_c});
-    Tensor c_Q = w.W_DQ ? rmsnorm(matmul(h, w.W_DQ), w.g_q, c.eps) : h;              // V2 (12)
+    Tensor c_Q = w.W_DQ ? rmsnorm(matmul(h, w.W_DQ), w.g_q, latent_eps) : h;         // V2 (12)
     Tensor q_C = heads(matmul(c_Q, w.W_UQ), c.n_h);                                  // V2 (13)
     Tensor q_R = rope(heads(matmul(c_Q, w.W_QR), c.n_h), step.pos, R);               // V2 (14)
-    Tensor c_KV = rmsnorm(matmul(h, w.W_DKV), w.g_kv, c.eps);                        // V2 (9)
+    Tensor c_KV = rmsnorm(matmul(h, w.W_DKV), w.g_kv, latent_eps);                   // V2 (9)
     Tensor k_R = rope(heads(matmul(h, w.W_KR), 1), step.pos, R);                     // V2 (15)
 
     append(latent.rows, latent.length, concat(heads(c_KV, 1), k_R), step.at);        // d_c + d_hR a token
@@ -241,7 +243,7 @@ Model build(const Config &c) {
     Model m;
     m.c = c;
     visit(m, [](const std::string &name, Tensor &w, Group group, const Shape &shape) {
-        static std::set<std::string> names;                           // a storage only points to its name
+        static std::set<std::string> names;                               // a storage only points to its name
         const char *kept = names.insert(name).first->c_str();
         w = group == Group::counter ? zero_ints(shape, kept) : zeros(shape, kept);
         if (group != Group::counter && group != Group::bias) parameter(w, kept);

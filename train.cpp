@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
+#include <unistd.h>
 
 #include "deepseek.h"
 #include "src/files.h"
@@ -244,6 +245,12 @@ static Model starting_model(const Options &o) {
     c = load_preset(o.preset);
     for (const std::string &field : o.set) set_field(c, field);
     validate(c);
+    const double needed = 4.0 * sizeof(real) * census(c).total;           // weight, gradient, two moments
+    const double memory = (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE);
+    if (needed > memory)
+        fail(cat(c.name, ": training needs memory of ", std::lround(needed / 1e9),
+                 " GB for weights, gradients and moments; here are ", std::lround(memory / 1e9)),
+             "`deepseek config` shows what a model costs");
     return initialised(c, o.seed);
 }
 
@@ -306,11 +313,23 @@ static Data open_data(const Options &o, const Config &c) {
 }
 
 static void check_options(const Options &o) {
+    const auto between = [](const char *option, double x, double low, double high) {
+        expect(x >= low && x <= high, option, " ", std::setprecision(12), x, " is not between ", low, " and ",
+               high);
+    };
+    between("--batch", o.batch, 1, 1 << 16);
+    between("--accumulate", o.accumulate, 1, 1 << 16);
+    between("--steps", o.steps, 1, 1e12);
+    between("--warmup", o.warmup, -1, 1e9);
+    between("--lr", o.lr, 1e-30, 1e3);
+    between("--weight-decay", o.weight_decay, 0, 1e3);
+    between("--beta1", o.beta1, 0, 0.999999);
+    between("--beta2", o.beta2, 0, 0.999999);
+    between("--adam-eps", o.adam_eps, 0, 1);
+    between("--clip", o.clip, 0, 1e30);
+    between("--save-every", o.save_every, 0, 1e12);
+    between("--eval-every", o.eval_every, 0, 1e12);
     learning_rate(o, 0);
-    expect(o.batch >= 1 && o.batch <= 1 << 16, "--batch ", o.batch, " is not between 1 and 65536");
-    expect(o.accumulate >= 1, "--accumulate ", o.accumulate, " is not positive");
-    expect(o.steps >= 1, "--steps ", o.steps, " is not positive");
-    expect(o.lr > 0 && o.lr < 1e3, "--lr ", o.lr, " is not a positive number");
     expect(!o.resume || !o.out.empty(), "--resume needs --out, the run to go on with");
     if (!o.out.empty() && !o.resume && fs::exists(o.out + "/training.safetensors"))
         fail("--out " + o.out + ": a run is already there",
@@ -322,7 +341,9 @@ int train(const Options &o) {
     Training t(o, starting_model(o));
     Data data = open_data(o, t.model.c);
     if (o.resume) t.resume(o.out);
-    if (!o.out.empty()) fs::create_directories(o.out);
+    std::error_code cannot;
+    if (!o.out.empty()) fs::create_directories(o.out, cannot);
+    expect(!cannot, "--out ", o.out, ": cannot be made: ", cannot.message());
     std::ofstream metrics;
     if (!o.out.empty()) metrics = open_metrics(o.out + "/metrics.csv", t.step);
 

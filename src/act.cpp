@@ -18,9 +18,9 @@ Tensor topk(const Tensor &s, const Tensor &b, const TopK &t) {
     expect(s.shape.rank == 2 && (!b || b.numel() == s.shape[1]), "topk: s ", s.shape, " and b ", b.shape,
            " do not fit");
     const int E = s.shape[1];
-    expect(t.groups >= 1 && E % t.groups == 0 && t.keep >= 1 && t.keep <= t.groups && t.best <= E / t.groups,
-           "topk: ", t.keep, " of ", t.groups, " groups, scored by their best ", t.best, ", of ", E,
-           " experts");
+    const bool grouped = t.groups >= 1 && E % t.groups == 0 && t.keep >= 1 && t.keep <= t.groups;
+    expect(grouped && (t.keep == t.groups || t.best <= E / t.groups), "topk: ", t.keep, " of ", t.groups,
+           " groups, scored by their best ", t.best, ", of ", E, " experts");
     expect(t.K >= 1 && t.K <= E / t.groups * t.keep, "topk: ", t.K, " of ", E / t.groups * t.keep,
            " candidates");
     Tensor idx = ints({s.shape[0], t.K});

@@ -41,7 +41,7 @@ static Peaks measure_peaks() {
     const double gemm = best_time(8, [&] { wait(matmul(x, W)); });
     const long big = 1 << 24;
     const Tensor a = zeros({big}), b = zeros({big});
-    const double stream = best_time(5, [&] { 
+    const double stream = best_time(5, [&] {
         scale_add(a, b, 1, 1);
         wait(a);
     });
@@ -71,6 +71,8 @@ static double decode_rate(const Model &m, int B, int n) {
 static Json bench_model(const std::string &preset, const BenchOptions &b, const Peaks &peak) {
     Options o;
     Config c = load_preset(preset);
+    for (const auto &field : b.set) set_field(c, field);
+    validate(c);
     o.batch = b.batch;
     const int T = std::min(b.context, c.context);
     Training t(o, initialised(c, 1));

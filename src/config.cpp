@@ -204,6 +204,9 @@ static void validate_sizes(const Config &c) {
     expect_between("K_r", c.K_r, 1, 1 << 16);
     expect_between("d_e", c.d_e, 1, 1 << 20);
     expect_between("n_dense", c.n_dense, 0, 4096);
+    expect_between("groups", c.groups, 1, 1 << 16);
+    expect_between("M", c.M, 1, c.groups);
+    expect_between("group_best", c.group_best, 1, 1 << 16);
     expect_between("D", c.D, 0, 64);
 }
 
@@ -214,6 +217,11 @@ void validate(const Config &c) {
     expect_between("theta", c.theta, 1.0001, 1e12);
     expect_between("factor", c.factor, 1e-3, 1e6);
     expect_between("original", c.original, 1, 1e9);
+    expect_between("beta_fast", c.beta_fast, 1e-6, 1e9);
+    expect_between("beta_slow", c.beta_slow, 1e-6, 1e9);
+    expect_between("mscale", c.mscale, 0, 1e3);
+    expect_between("mscale_all_dim", c.mscale_all_dim, 0, 1e3);
+    expect_between("attention_factor", c.attention_factor, 0, 1e3);
     expect_between("rho", c.rho, 1e-6, 1e6);
     expect_between("alpha", c.alpha, 0, 1e6);
     expect_between("gamma", c.gamma, 0, 1e6);
@@ -227,12 +235,11 @@ void validate(const Config &c) {
         expect(c.d_h % 2 == 0, "d_h = ", c.d_h, " is odd: rotary channels come in pairs");
     }
     if (!c.N_r) return;
-    expect(c.groups >= 1 && c.N_r % c.groups == 0, "N_r = ", c.N_r, " experts do not fall into ", c.groups,
+    expect(c.N_r % c.groups == 0, "N_r = ", c.N_r, " experts do not fall into ", c.groups,
            " equal groups");
-    expect(c.M >= 1 && c.M <= c.groups, "M = ", c.M, " groups kept of ", c.groups);
     expect(c.K_r <= c.N_r / c.groups * c.M, "K_r = ", c.K_r, " experts chosen of ", c.N_r / c.groups * c.M,
            " candidates");
-    expect(c.groups == 1 || (c.group_best >= 1 && c.group_best <= c.N_r / c.groups),
+    expect(c.groups == 1 || c.group_best <= c.N_r / c.groups,
            "group_best = ", c.group_best, " of ", c.N_r / c.groups, " experts in a group");
 }
 

@@ -127,7 +127,7 @@ static void matmul_grouped_backward(const Call &c) {
 // A block of queries of one head attends to its keys at once: scores S = scale Q K^T (block x keys), softmax
 // by rows, O = S V. Only one block of scores exists per thread. Keys outside a query's span are masked within
 // the block.
-constexpr long query_block = 32;                         // a multiple of 4
+constexpr long query_block = 64;                         // a multiple of 4
 
 struct Span { int lo, hi; };
 static Span span(const View &where, long t) { return {where.id(2 * t), where.id(2 * t + 1)}; }
@@ -170,6 +170,7 @@ static Matrix key_rows(const View &x, const Block &a, long head, long from, long
 // Scores in place: scale, masked exponentials that sum to 1. Returns lse per row; -inf where nothing is seen.
 static void masked_softmax(const Call &c, const Block &k, long start, Matrix &S, real *lse) {
     const int T = c.in[0].shape[1];
+    const real scale = (real)c.a.scale;
     for (long r = 0; r < S.rows(); r++) {
         const Span s = r < k.count ? span(c.in[3], k.b * T + k.t0 + r) : Span{1, 0};
         auto row = S.row(r);
@@ -183,10 +184,14 @@ static void masked_softmax(const Call &c, const Block &k, long start, Matrix &S,
         std::fill_n(p, first, 0);
         std::fill(p + first + n, p + S.cols(), 0);
         real top = -INFINITY, sum = 0;
-        for (long j = first; j < first + n; j++) top = std::max(top, p[j] *= (real)c.a.scale);
-        for (long j = first; j < first + n; j++) p[j] = exp_of(p[j] - top);
-        for (long j = first; j < first + n; j++) sum += p[j];
-        for (long j = first; j < first + n; j++) p[j] /= sum;
+        p += first;
+#pragma omp simd reduction(max : top)
+        for (long j = 0; j < n; j++) top = std::max(top, p[j]);
+        top *= scale;
+        for (long j = 0; j < n; j++) p[j] = exp_of(p[j] * scale - top);
+#pragma omp simd reduction(+ : sum)
+        for (long j = 0; j < n; j++) sum += p[j];
+        for (long j = 0; j < n; j++) p[j] *= 1 / sum;
         lse[r] = top + log(sum);
     }
 }
@@ -223,6 +228,7 @@ static void attention_backward(const Call &c) {
     const int T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], d_k = q.width(), d_v = o.width(),
               share = n_h / n_kv;
     const long blocks = (T + query_block - 1) / query_block;
+    const real scale = (real)c.a.scale;
     const auto one_block = [&](long b, long head, long block) {
         const Block a(c, (b * n_h + head) * blocks + block, blocks);
         const long n = a.keys(), g = head / share;
@@ -237,11 +243,12 @@ static void attention_backward(const Call &c) {
             const Span s = span(c.in[3], b * T + a.t0 + r);
             const real row_lse = lse[(b * T + a.t0 + r) * n_h + head];
             const real mean = dO.row(r).dot(head_rows(o, b, a.t0 + r, head, 1, d_v).row(0));
-            for (long j = 0; j < n; j++) {
-                const bool seen = j + a.lo >= s.lo && j + a.lo <= s.hi;
-                P(r, j) = seen ? exp_of((real)c.a.scale * P(r, j) - row_lse) : 0;
-                dS(r, j) = (real)c.a.scale * P(r, j) * (dS(r, j) - mean);
-            }
+            real *p = P.row(r).data(), *ds = dS.row(r).data();
+            const long first = std::max(0l, s.lo - a.lo), end = std::max(first, s.hi - a.lo + 1);
+            std::fill(p, p + std::min(first, n), 0);
+            std::fill(p + std::min(end, n), p + n, 0);
+            for (long j = first; j < end; j++) p[j] = exp_of(scale * p[j] - row_lse);
+            for (long j = 0; j < n; j++) ds[j] = scale * p[j] * (ds[j] - mean);
         }
         if (dq) head_rows(dq, b, a.t0, head, a.count, d_k).noalias() += dS * K;
         if (dk) head_rows(dk, b, a.lo, g, n, d_k).noalias() += dS.transpose() * Q;

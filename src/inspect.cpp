@@ -204,6 +204,12 @@ void run_op(const std::string &name, const std::string &in, const std::string &o
 }
 
 // ----------------------------------------------------------------- [2] logits, loss and gradients of a model
+// MTP modules stand behind the last layer, and have no part in this loss.
+static bool beyond_trunk(const std::string &name, int n_layers) {
+    const std::string before = "model.layers.";
+    return name.starts_with(before) && std::stoi(name.substr(before.size())) >= n_layers;
+}
+
 void dump(const std::string &directory, const std::string &tokens, const std::string &out, bool grads) {
     Model m = load_model(directory);
     const Sequences sequences = read_sequences(tokens, m.c.V);
@@ -229,17 +235,19 @@ void dump(const std::string &directory, const std::string &tokens, const std::st
         result.add("loss", loss);
     }
     backward(loss);
+    Tensor last;
+    std::vector<real> numbers;                       // of last's gradient; an expert's tensor has many pieces
     for (const NamedTensor &t : released_names(m)) {
-        if (!grads || t.name.find(cat("layers.", m.c.n_layers, ".")) != std::string::npos)
-            continue; // MTP: not in this loss
+        if (!grads || beyond_trunk(t.name, m.c.n_layers)) continue;
         std::vector<real> g(t.shape.numel());
         bool trained = true;
         for (const Piece &piece : t.pieces) {
             trained &= piece.ours.s->wants_grad;
             if (!trained) break;
-            const auto from = values(gradient(piece.ours));
-            const long width = (long)g.size() / t.shape[0];
-            std::copy_n(from.begin() + piece.from_row * width, piece.rows * width,
+            if (last.s != piece.ours.s) numbers = values(gradient(piece.ours));
+            last = piece.ours;
+            const long width = t.shape.rank == 1 ? 1 : t.shape.width();
+            std::copy_n(numbers.begin() + piece.from_row * width, piece.rows * width,
                         g.begin() + piece.to_row * width);
         }
         if (trained) result.add("grad." + t.name, t.shape, g);

@@ -12,7 +12,7 @@ void run_op(const std::string &name, const std::string &in, const std::string &o
 void dump(const std::string &model, const std::string &tokens, const std::string &out, bool grads);
 
 struct BenchOptions {
-    std::vector<std::string> presets;
+    std::vector<std::string> presets, set;
     int batch = 8, context = 128, steps = 5;
     std::string json;
 };

@@ -1,6 +1,7 @@
 // main.cpp: the verbs and their options. Everything else is a call into the room that does the work.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <omp.h>
 #include <unistd.h>
@@ -209,6 +210,7 @@ void add_bench(CLI::App &app) {
     CLI::App *v =
         verb(app, "bench", "Measure this machine and the models on it", "deepseek bench --json bench.json");
     v->add_option("--preset", b.presets, "which models (repeatable); default v3-tiny and v3-small");
+    v->add_option("--set", b.set, "field=value of their configurations (repeatable)");
     v->add_option("--batch", b.batch, "sequences of a training step")->capture_default_str();
     v->add_option("--context", b.context, "tokens of a sequence")->capture_default_str();
     v->add_option("--steps", b.steps, "timed steps")->capture_default_str();
@@ -219,12 +221,13 @@ void add_bench(CLI::App &app) {
     });
 }
 
-// Idle OpenMP threads spin by default. Where the cores are shared with others that costs far more than it gains
-// (measured: 5 times fewer tokens a second), so they shall sleep; libgomp reads this before main begins.
-void let_idle_threads_sleep([[maybe_unused]] char **argv) {
+// Idle OpenMP threads spin for milliseconds by default. Where the cores are shared with others that costs far more
+// than it gains (measured on a busy machine: 5 times fewer tokens a second); where they are not, sleeping at once
+// costs a third. So they shall spin for a fraction of one. libgomp reads this before main begins.
+void let_idle_threads_sleep_soon([[maybe_unused]] char **argv) {
 #ifndef DEBUG_PRESET
-    if (getenv("OMP_WAIT_POLICY")) return;
-    setenv("OMP_WAIT_POLICY", "passive", 1);
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    setenv("GOMP_SPINCOUNT", "50000", 1);
     execv("/proc/self/exe", argv);                       // returns only where it is not possible
 #endif
 }
@@ -238,7 +241,7 @@ int complain(const std::string &cause, const std::string &hint) {
 }  // namespace
 
 int main(int argc, char **argv) {
-    let_idle_threads_sleep(argv);
+    let_idle_threads_sleep_soon(argv);
     CLI::App app{
         "The models of the DeepSeek papers, small enough to read: train, sample, measure, take apart."};
     app.require_subcommand(0, 1);
@@ -247,7 +250,8 @@ int main(int argc, char **argv) {
     add_generate(app);
     add_eval(app);
     add_tokenize_verb(app);
-    lean::lean_verb(*app.add_subcommand("lean", "Check proofs in a subset of Lean 4, generate and decide theorems"));
+    lean::lean_verb(
+        *app.add_subcommand("lean", "Check proofs in a subset of Lean 4, generate and decide theorems"));
     add_config(app);
     add_inspection(app);
     add_bench(app);
@@ -270,6 +274,8 @@ int main(int argc, char **argv) {
         return complain(e.what(), cat("`deepseek ", argc > 1 ? argv[1] : "", " --help` shows the options"));
     } catch (const Error &e) {
         return complain(e.what(), e.hint);
+    } catch (const std::filesystem::filesystem_error &e) {
+        return complain(cat(e.path1().string(), ": ", e.code().message()), "");
     } catch (const std::exception &e) {
         std::cerr << "deepseek: " << e.what() << "\n";
         return 1;

@@ -617,6 +617,7 @@ static std::pair<Tensor, Tensor> attend(const Tensor &q, const Tensor &k, const 
     const bool spans = where.shape.rank == 3 && where.shape[2] == 2;
     expect(where.shape.rank == 3 && where.shape[0] == q.shape[0] && where.shape[1] == q.shape[1],
            "attention: q ", q.shape, " and where ", where.shape, " do not fit");
+    expect(scale > 0, "attention: scale ", scale, " is not positive");
     Tensor o = reals(q.shape.with_width(v ? v.shape.width() : n)),
            lse = reals({q.shape[0], q.shape[1], q.shape[2]});
     apply(op_attention, {q, k, v, where}, {o, lse}, {.n = n, .scale = scale, .lists = !spans});

@@ -6,7 +6,7 @@
 
 #include "numerics.h"
 
-constexpr long parallel_threshold = 1 << 16;     // in scalar operations
+constexpr long parallel_threshold = 1 << 17;     // in scalar operations
 
 // One loop for both cases: compiled twice, it might round differently (a product fused into a sum or not).
 template <class F> void for_rows(long n, long work_per_row, F f) {

@@ -65,7 +65,9 @@ void Pool::give(void *block, size_t bytes) {
 
 static void *host_allocate(size_t bytes) {
     void *p = std::aligned_alloc(64, bytes);
-    if (!p) fail(cat("out of memory: ", bytes >> 20, " MiB wanted"), "a smaller batch, context or model needs less");
+    if (!p)
+        fail(cat("out of memory: ", bytes >> 20, " MiB wanted"),
+             "a smaller batch, context or model needs less");
     return p;
 }
 static Pool &host_pool = *new Pool{host_allocate};       // outlives every static tensor

@@ -180,7 +180,8 @@ void check_gradient(const Function &f, const Leaves &leaves, const GradientOptio
         for (size_t only = 0; only < leaves.size(); only++) {
             const std::vector<Tensor> alone = added_gradients(f, leaves, (int)only, false);
             for (size_t l = 0; l < leaves.size(); l++) {
-                INFO(which, leaves[l].s->name, " when only ", leaves[only].s->name, " wants a gradient");
+                INFO(which, std::string(leaves[l].s->name), " when only ", std::string(leaves[only].s->name),
+                     " wants a gradient");
                 CHECK(same_bits(alone[l], l == only ? together[l] : zeros(leaves[l].shape)));
             }
         }
@@ -210,7 +211,7 @@ void check_kernels(const Function &f, const Leaves &leaves, double bar) {
     }
     const std::vector<Tensor> fast = outputs_and_gradients(f, leaves);
     for (size_t i = 0; i < plain.size(); i++) {
-        INFO("output or gradient ", i, ": ", plain[i].s->name, " ", plain[i].shape);
+        INFO("output or gradient ", i, ": ", std::string(plain[i].s->name), " ", plain[i].shape);
         CHECK(relative_error(fast[i], plain[i]) < bar);
     }
 }
@@ -224,7 +225,8 @@ void check_threads(const Function &f, const Leaves &leaves) {
             const std::vector<Tensor> now = outputs_and_gradients(f, leaves);
             if (first.empty()) first = now;
             for (size_t i = 0; i < now.size(); i++) {
-                INFO(threads, " threads, output or gradient ", i, ": ", now[i].s->name, " ", now[i].shape);
+                INFO(threads, " threads, output or gradient ", i, ": ", std::string(now[i].s->name), " ",
+                     now[i].shape);
                 CHECK(same_bits(now[i], first[i]));
             }
         }

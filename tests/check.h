@@ -33,7 +33,8 @@ struct Numbers {
     }
 };
 
-// max |got - expected| / max |expected|.  NaN equals NaN, an infinity itself; against a number they are infinite.
+// max |got - expected| / max |expected|.  NaN equals NaN, an infinity itself; against a number they are
+// infinite.
 double relative_error(const std::vector<double> &got, const std::vector<double> &expected,
                       long *where = nullptr);
 double relative_error(const Tensor &got, const Numbers &expected);

@@ -164,14 +164,14 @@ void check_golden(const std::string &name) {
     const auto error = [&](const std::vector<real> &got, const std::string &of) {
         return relative_error(std::vector<double>(got.begin(), got.end()), doubles(golden.tensors.at(of)));
     };
-    CHECK(error(values(logits), "logits") < 3e-6);       // measured 6e-7
-    CHECK(error(values(loss), "loss") < 5e-7);           // measured 1e-7
+    CHECK(error(values(logits), "logits") < 3e-6);       // measured 9e-7
+    CHECK(error(values(loss), "loss") < 5e-7);           // measured 0
     int compared = 0;
     for (const NamedTensor &tensor : released_names(m)) {
         if (tensor.name.ends_with("e_score_correction_bias")) continue;      // nothing flows into it
         INFO(name, ": ", tensor.name);
         CHECK(relative_error(gradient_of(tensor), doubles(golden.tensors.at("grad." + tensor.name))) <
-              2e-5);   // 3e-6
+              2e-5);   // 5e-6
         compared++;
     }
     CHECK(compared + 3 == (int)golden.tensors.size());   // tokens, logits, loss

@@ -125,7 +125,6 @@ refused "K_r" $nano --set K_r=0
 refused "M = " $nano --set M=5
 refused "groups" $nano --set groups=0
 refused "group_best" $nano --set group_best=3
-refused "group_best" $nano --set N_r=1 --set groups=1 --set M=1 --set K_r=1
 refused "d_e" $nano --set d_e=0
 refused "D = " $nano --set D=-1
 refused "D = " $nano --set D=1000

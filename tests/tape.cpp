@@ -395,3 +395,28 @@ TEST_CASE("relative_error: NaN equals NaN, and either a NaN or an infinity again
     CHECK(relative_error({1, -INFINITY}, std::vector<double>{1, INFINITY}) == INFINITY);
     CHECK(relative_error({1e-30}, std::vector<double>{0}) == INFINITY);
 }
+
+TEST_CASE(
+    "clone: a copied model keeps its bits while the original trains: a reference policy does not follow") {
+    Options o;
+    o.steps = 3;
+    Training t(o, initialised(load_preset("v3-nano"), 1));
+    Model copy = clone(t.model);
+    std::vector<std::vector<real>> before;
+    visit(copy, [&](const std::string &, Tensor &w, Group group, const Shape &) {
+        if (group != Group::counter) before.push_back(values(w));
+    });
+    for (int i = 0; i < 3; i++)
+        t.train_step([](long) { return Sequences{{1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}}; });
+    size_t at = 0, moved = 0;
+    visit(copy, [&](const std::string &name, Tensor &w, Group group, const Shape &) {
+        if (group == Group::counter) return;
+        INFO(name);
+        CHECK(values(w) == before[at++]);
+    });
+    at = 0;
+    visit(t.model, [&](const std::string &, Tensor &w, Group group, const Shape &) {
+        if (group != Group::counter) moved += values(w) != before[at++];
+    });
+    CHECK(moved > before.size() / 2);
+}

@@ -107,7 +107,7 @@ texts=$( (list . -maxdepth 1; list src tests data notebooks) | grep -E "$in_text
         function statements(text,   i, c, depth, n) {    # semicolons outside of parentheses
             if (text ~ /(^|[ \t])(struct|class|union|enum)[ \t{]|^[ \t]*#|\\$/) return 0
             if (text ~ /^[ \t]*(case .*|default):/)     # a row of a table
-                sub(/;[ ]*(break|return [^;]*);[ ]*$/, ";", text)
+                sub(/;[ ]*(break|return[^;]*);[ ]*$/, ";", text)
             gsub(/;[ ]*\}[})]*;/, ";", text)            # a one-line body, and the end of what it stands in
             for (i = 1; i <= length(text); i++) {
                 c = substr(text, i, 1)
