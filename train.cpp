@@ -243,6 +243,7 @@ static Model starting_model(const Options &o) {
         return m;
     }
     c = load_preset(o.preset);
+    if (o.tokens.empty()) c.V = load_tokenizer(o.tokenizer).size();      // unless --set says more
     for (const std::string &field : o.set) set_field(c, field);
     validate(c);
     const double needed = 4.0 * sizeof(real) * census(c).total;           // weight, gradient, two moments

@@ -8,9 +8,11 @@
 
 #include "../deepseek.h"
 #include "../tokenizer.h"
+#include "files.h"
 #include "inspect.h"
 #include "lean.h"
 #include "tokenize_verb.h"
+#include "stories.h"
 #include "text.h"
 
 namespace {
@@ -148,6 +150,26 @@ void add_eval(CLI::App &app) {
     });
 }
 
+void add_data(CLI::App &app) {
+    static std::string out;
+    static int n = 3, seed = 1;
+    CLI::App *v = app.add_subcommand("data", "Show or write the embedded stories");
+    v->footer("Example:\n  deepseek data --n 20000 --out stories.txt");
+    v->add_option("--n", n, "how many stories of the training part")->capture_default_str();
+    v->add_option("--seed", seed, "")->capture_default_str();
+    v->add_option("--out", out, "a text file, one story a line; else the terminal");
+    v->callback([] {
+        expect(n >= 1 && n <= 10000000, "--n ", n, " is not between 1 and 10000000");
+        std::string text;
+        for (long i = 0, found = 0; found < n; i++) {
+            const Tale tale = tell(seed, i);
+            if (!tale.held_out) text += tale.text + (out.empty() ? "\n\n" : "\n"), found++;
+        }
+        if (out.empty()) std::cout << text;
+        else write_atomically(out, text);
+    });
+}
+
 void add_config(CLI::App &app) {
     static std::string preset, model;
     static std::vector<std::string> set;
@@ -221,9 +243,9 @@ void add_bench(CLI::App &app) {
     });
 }
 
-// Idle OpenMP threads spin for milliseconds by default. Where the cores are shared with others that costs far more
-// than it gains (measured on a busy machine: 5 times fewer tokens a second); where they are not, sleeping at once
-// costs a third. So they shall spin for a fraction of one. libgomp reads this before main begins.
+// Idle OpenMP threads spin for milliseconds by default. Where the cores are shared with others that costs far
+// more than it gains (measured on a busy machine: 5 times fewer tokens a second); where they are not, sleeping
+// at once costs a third. So they shall spin for a fraction of one. libgomp reads this before main begins.
 void let_idle_threads_sleep_soon([[maybe_unused]] char **argv) {
 #ifndef DEBUG_PRESET
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
@@ -252,6 +274,7 @@ int main(int argc, char **argv) {
     add_tokenize_verb(app);
     lean::lean_verb(
         *app.add_subcommand("lean", "Check proofs in a subset of Lean 4, generate and decide theorems"));
+    add_data(app);
     add_config(app);
     add_inspection(app);
     add_bench(app);
