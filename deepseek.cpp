@@ -59,7 +59,8 @@ Tensor ffn(const FFN &w, const Tensor &u) {
 // c_KV and one rotary key k_R per token: d_c + d_hR numbers instead of 2 n_h d_h. Without W_DQ queries are
 // not compressed.
 // Shapes: h, u (B,T,d)   c_KV (B,T,d_c)   q, k (B,T,n_h,d_h+d_hR)   v, o (B,T,n_h,d_v)
-constexpr double latent_eps = 1e-6;                                                // [code] whatever c.eps is
+// transformers' norms of the latents keep their default eps, whatever rms_norm_eps says.
+constexpr double latent_eps = 1e-6;                                                // [code] always
 
 static double mla_scale(const Config &c) {
     const double m = c.scaling == rope_yarn && c.mscale_all_dim ? yarn_m(c.factor, c.mscale_all_dim) : 1;

@@ -193,6 +193,7 @@ struct Device {                      // where tensors live and ops run
     void (*up)(void *to_device, const void *from_host, size_t bytes);
     void (*down)(void *to_host, const void *from_device, size_t bytes);
     void (*copy)(void *to, const void *from, size_t bytes);
+    void (*wait)();                  // until all that was launched is done
 };
 extern Device cpu_device, cuda_device, checked_device;   // checked: every op on both, compared
 extern Device *device;                                   // the current one
@@ -524,8 +525,7 @@ Tensor mtp(const MTP &, const Model &, const Tensor &h, const Tensor &ids, const
 // ============================================================================== [7] what each room exports
 // ---- src/formats.cpp: Hugging Face directories (config.json, model.safetensors), names and layouts of other
 // programs
-void save_model(Model &,
-                const std::string &directory); // config.json and model.safetensors, each written atomically
+void save_model(Model &, const std::string &directory);  // config.json, model.safetensors, each atomically
 Model load_model(const std::string &directory);  // llama and deepseek_v3 layouts; refuses what it cannot hold
 Config load_config(const std::string &directory);
 // A tensor of model.safetensors, put together from rows of ours: kv_b_proj interleaves W_UK and W_UV head by
@@ -586,7 +586,11 @@ struct Optimiser {                                       // AdamW over the list 
     void step(const Options &, double lr, int step);     // clips, moves every weight
 };
 
-struct StepReport { double loss, lm, mtp, balance, lr, gradient_norm, max_vio; long tokens; };
+struct StepReport {
+    double loss, lm, mtp, balance, lr, gradient_norm, max_vio;
+    long tokens;
+    std::vector<std::vector<int>> load;                  // tokens of each expert, router by router
+};
 struct Training {
     Options o;
     Model model;
@@ -597,7 +601,8 @@ struct Training {
     void save(const std::string &directory);       // checkpoint for others, training.safetensors for --resume
     void resume(const std::string &directory);
 };
-double max_violation(const Model &);        // max_i c_i / mean c - 1, mean over layers, since the last update
+std::vector<std::vector<int>> expert_load(const Model &);        // of each router, since the last bias update
+double max_violation(const std::vector<std::vector<int>> &load); // max_i c_i / mean c - 1, mean over routers
 int train(const Options &);                              // the verb
 
 // ---- infer.cpp: caches, prefill, decode, samplers

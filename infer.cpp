@@ -43,8 +43,7 @@ Tensor Decoder::feed(const Sequences &tokens, int chunk) {
                length[b] + tokens[b].size(), " tokens do not fit into the cache of ", T_max);
         for (int id : tokens[b]) expect(id >= 0 && id < m.c.V, "token id ", id, " is not below ", m.c.V);
     }
-    const Tensor h_last = zeros({B, 1, 1, m.c.d}),
-                 one = zero_ints({B}); // a cache of one row: each sequence's last
+    const Tensor h_last = zeros({B, 1, 1, m.c.d}), one = zero_ints({B});     // a cache of one row: the last
     for (size_t from_token = 0; from_token < longest; from_token += chunk) {
         const int T = (int)std::min<size_t>(chunk, longest - from_token);
         std::vector<int> last(B, 0), at(B, -1);

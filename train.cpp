@@ -2,8 +2,8 @@
 //
 // An objective is a function of a filled batch that returns scalars; backward() does the rest. One training
 // step: read windows, objective, backward (as often as --accumulate says, gradients add up), then AdamW on
-// every weight and the bias update of every router. Nothing in a step waits for the device; only the report
-// at its end does.
+// every weight and the bias update of every router. Within a step nothing waits for results of the device;
+// only the report at its end does.
 //
 //   [1] objectives   [2] schedules   [3] the optimiser   [4] one step   [5] checkpoints   [6] the loop
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
+#include <numeric>
 #include <unistd.h>
 
 #include "deepseek.h"
@@ -115,16 +116,19 @@ static std::vector<const MoE *> routers(const Model &m) {
     return list;
 }
 
-double max_violation(const Model &m) {
+std::vector<std::vector<int>> expert_load(const Model &m) {
+    std::vector<std::vector<int>> load;
+    for (const MoE *w : routers(m)) load.push_back(int_values(w->load));
+    return load;
+}
+
+double max_violation(const std::vector<std::vector<int>> &load) {
     double sum = 0;
-    const auto list = routers(m);
-    for (const MoE *w : list) {
-        const auto load = int_values(w->load);
-        double total = 0;
-        for (int n : load) total += n;
-        if (total > 0) sum += *std::max_element(load.begin(), load.end()) * load.size() / total - 1;
+    for (const auto &layer : load) {
+        const double total = std::accumulate(layer.begin(), layer.end(), 0.0);
+        if (total > 0) sum += *std::max_element(layer.begin(), layer.end()) * layer.size() / total - 1;
     }
-    return list.empty() ? 0 : sum / list.size();
+    return load.empty() ? 0 : sum / load.size();
 }
 
 // The load is that of the whole batch, all micro-batches together; it starts again from 0.     [LF] Alg. 1
@@ -159,7 +163,8 @@ StepReport Training::train_step(const std::function<Sequences(long position)> &r
         r.balance += l.balance ? item(l.balance) / o.accumulate : 0;
     }
     r.gradient_norm = std::sqrt(item(optimiser.norm2));
-    r.max_vio = max_violation(model);
+    r.load = expert_load(model);
+    r.max_vio = max_violation(r.load);
     update_biases(model);
     if (!std::isfinite(r.loss))
         fail(cat("step ", step, ": the loss is ", r.loss), "a lower --lr or a longer --warmup");
@@ -172,8 +177,31 @@ StepReport Training::train_step(const std::function<Sequences(long position)> &r
 // half of another: weights, moments, selection biases, and in its metadata the step, the position in the data
 // and the options that fix the numbers.
 static std::string fixed_options(const Options &o, const Model &m) {
-    return cat(print_config(m.c), "batch = ", o.batch, "\naccumulate = ", o.accumulate, "\ndata = ", o.data,
-               "\ntokens = ", o.tokens, "\nseed = ", o.seed, "\n");
+    return cat(print_config(m.c), "batch = ", o.batch, "\ncontext = ", o.context ? o.context : m.c.context,
+               "\naccumulate = ", o.accumulate, "\ndata = ", o.data, "\ntokens = ", o.tokens,
+               "\ntokenizer = ", o.tokenizer, "\nseed = ", o.seed, "\nlr = ", o.lr,
+               "\nschedule = ", o.schedule, "\nwarmup = ", o.warmup, "\nweight decay = ", o.weight_decay,
+               "\nbeta1 = ", o.beta1, "\nbeta2 = ", o.beta2, "\nadam eps = ", o.adam_eps, "\nclip = ", o.clip,
+               "\n");
+}
+
+// The same options go on with a run; --steps alone may differ.
+static void expect_same_options(const std::string &path, const std::string &then, const std::string &now) {
+    std::istringstream old_lines(then), new_lines(now);
+    for (std::string a, b; then != now;) {
+        std::getline(old_lines, a);
+        std::getline(new_lines, b);
+        if (a != b || !old_lines || !new_lines)
+            fail(path + ": was trained with `" + a + "`, not `" + b + "`",
+                 "the same options go on with a run");
+    }
+}
+
+static long whole_number(const std::string &path, const char *key, const std::string &text) {
+    const bool digits =
+        !text.empty() && text.size() < 16 && text.find_first_not_of("0123456789") == std::string::npos;
+    expect(digits, path, ": ", key, " '", text, "' is no count");
+    return std::stol(text);
 }
 
 static void for_state(Training &t, const std::function<void(const std::string &, Tensor &)> &f) {
@@ -212,20 +240,22 @@ void Training::resume(const std::string &directory) {
         expect(file.metadata.count(key), path, ": no ", key, " in its metadata");
         return file.metadata.at(key);
     };
-    if (text("options") != fixed_options(o, model))
-        fail(path + ": was trained with other options",
-             "the same preset, data, batch, accumulate and seed continue a run");
-    step = std::stol(text("step"));
-    position = std::stol(text("position"));
+    expect_same_options(path, text("options"), fixed_options(o, model));
+    step = whole_number(path, "step", text("step"));
+    position = whole_number(path, "position", text("position"));
+    expect(position == step * o.accumulate * o.batch, path, ": position ", position, " is not that of step ",
+           step);
     for_state(*this, [&](const std::string &name, Tensor &w) {
         const auto at = file.tensors.find(name);
         expect(at != file.tensors.end(), path, ": no tensor ", name);
-        expect(at->second.numel() == w.numel(), path, ": ", name, " has ", at->second.numel(),
-               " numbers, not ", w.numel());
+        expect(at->second.shape == std::vector<long>(w.shape.d, w.shape.d + w.shape.rank), path, ": ", name,
+               " has another shape than ", w.shape);
         std::vector<int> ids(w.s->type == INTS ? w.numel() : 0);
         std::vector<real> numbers(w.s->type == INTS ? 0 : w.numel());
         if (w.s->type == INTS) read_ints(at->second, ids.data());
         else read_reals(at->second, numbers.data());
+        for (real x : numbers)
+            expect(std::isfinite(x) && (x >= 0 || !name.starts_with("v.")), path, ": ", name, " holds a ", x);
         if (w.s->type == INTS) w.s->home->up(w.s->data, ids.data(), ids.size() * sizeof(int));
         else assign(w, numbers);
     });
@@ -234,12 +264,27 @@ void Training::resume(const std::string &directory) {
 // ---------------------------------------------------------------------------------------------- [6] the loop
 static volatile std::sig_atomic_t interrupted = 0;
 
+static std::vector<std::pair<std::string, Shape>> shapes_of(const Config &c) {
+    std::vector<std::pair<std::string, Shape>> list;
+    Model m;
+    m.c = c;
+    visit(m, [&](const std::string &name, Tensor &, Group, const Shape &shape) {
+        list.emplace_back(name, shape);
+    });
+    return list;
+}
+
 static Model starting_model(const Options &o) {
     Config c;
     if (!o.init.empty()) {
         Model m = load_model(o.init);
-        for (const std::string &field : o.set) set_field(m.c, field);
-        validate(m.c);
+        c = m.c;
+        for (const std::string &field : o.set) set_field(c, field);
+        validate(c);
+        if (shapes_of(c) != shapes_of(m.c))
+            fail("--set: changes the shape of the weights in " + o.init,
+                 "rates, scales and losses may change");
+        m.c = c;
         return m;
     }
     c = load_preset(o.preset);
@@ -256,11 +301,25 @@ static Model starting_model(const Options &o) {
 }
 
 // metrics.csv; on --resume the rows after the checkpoint are dropped, they will come again.
+// Beside it, at every evaluation, how many tokens each expert got in that step: rows of expert_load.csv.
+static void write_load(const Options &o, long step, const std::vector<std::vector<int>> &load) {
+    if (o.out.empty() || load.empty()) return;
+    const std::string path = o.out + "/expert_load.csv";
+    const bool fresh = !fs::exists(path);
+    std::ofstream out(path, std::ios::app);
+    if (fresh) out << "step,router,tokens of expert 0,1,2,...\n";
+    for (size_t l = 0; l < load.size(); l++) {
+        out << step << "," << l;
+        for (int n : load[l]) out << "," << n;
+        out << "\n";
+    }
+}
+
 static std::ofstream open_metrics(const std::string &path, long steps_done) {
     std::vector<std::string> keep;
     std::ifstream old(path);
     for (std::string line; steps_done && std::getline(old, line);)
-        if (keep.empty() || std::stol(line) <= steps_done) keep.push_back(line);
+        if (keep.empty() || std::atol(line.c_str()) <= steps_done) keep.push_back(line);
     if (keep.empty())
         keep = {
             "step,loss,tokens_per_s,lm,mtp,balance,lr,gradient_norm,max_vio,valid_nats,valid_bits_per_byte"};
@@ -332,9 +391,10 @@ static void check_options(const Options &o) {
     between("--eval-every", o.eval_every, 0, 1e12);
     learning_rate(o, 0);
     expect(!o.resume || !o.out.empty(), "--resume needs --out, the run to go on with");
-    if (!o.out.empty() && !o.resume && fs::exists(o.out + "/training.safetensors"))
-        fail("--out " + o.out + ": a run is already there",
-             "--resume goes on with it; another --out starts a new one");
+    for (const char *file : {"training.safetensors", "model.safetensors", "config.json", "metrics.csv"})
+        if (!o.out.empty() && !o.resume && fs::exists(o.out + "/" + file))
+            fail("--out " + o.out + ": a run is already there (" + file + ")",
+                 "--resume goes on with it; another --out starts a new one");
 }
 
 int train(const Options &o) {
@@ -372,6 +432,7 @@ int train(const Options &o) {
             const double nats = evaluate(t.model, data.held_out());
             const double bits = nats / std::log(2.0) / data.corpus.valid_bytes_per_token;
             row << nats << "," << bits;
+            write_load(o, t.step, r.load);
             progress.say(cat("step ", t.step, std::fixed, std::setprecision(3), "  held out: ", nats,
                              " nats per token, ", bits, " bits per byte  (MaxVio ", r.max_vio, ")"));
         } else {

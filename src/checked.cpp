@@ -154,8 +154,9 @@ Device checked_device = {
     checked_twins,
     [](size_t bytes) { return cpu_device.take(bytes); },
     [](void *p, size_t bytes) { cpu_device.give(p, bytes); },
-    [](void *p, size_t bytes) { memset(p, 0, bytes); },
-    [](void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); },
-    [](void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); },
-    [](void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); },
+    [](void *p, size_t bytes) { if (bytes) memset(p, 0, bytes); },
+    [](void *to, const void *from, size_t bytes) { if (bytes) memcpy(to, from, bytes); },
+    [](void *to, const void *from, size_t bytes) { if (bytes) memcpy(to, from, bytes); },
+    [](void *to, const void *from, size_t bytes) { if (bytes) memcpy(to, from, bytes); },
+    [] {},
 };

@@ -9,7 +9,7 @@
 #include "pool.h"
 
 #ifdef NO_CUDA
-Device cuda_device = {"cuda", nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+Device cuda_device = {"cuda", nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
 Pool *cuda_pool() { return nullptr; }
 #else
 
@@ -38,7 +38,8 @@ static void give(void *p, size_t bytes) {
 #define TWIN_NAMESPACE gpu
 static const Twin twins[n_ops] = {ALL_TWINS};
 
-Device cuda_device = {"cuda", twins, take, give, device_zero, copy_up, copy_down, copy_device};
+Device cuda_device = {"cuda", twins, take, give, device_zero, copy_up, copy_down, copy_device,
+                      device_synchronise};
 
 #ifndef __CUDACC__
 // launch shows this every argument that is a Call, before the kernel runs.

@@ -124,12 +124,10 @@ struct RopeAngle {
     int scaling;                    // RopeScaling
     double factor;                  // s: how many times longer than it was trained for
     double original;                // the context it was trained for
-    double beta_fast,
-        beta_slow; // turns within `original` above which nothing, below which everything is interpolated
+    double beta_fast, beta_slow;    // turns within `original`: above, nothing is interpolated; below, everything
 };
 
-// theta_i of pair i; YaRN mixes the interpolated frequency theta_i / s with theta_i along a ramp over the
-// pairs.
+// theta_i of pair i; YaRN goes from theta_i to the interpolated theta_i / s along a ramp over the pairs.
 BOTH real rope_frequency(const RopeAngle &a, int i) {
     const double f = pow(a.theta, -2.0 * i / a.dims);
     if (a.scaling == rope_plain) return (real)f;

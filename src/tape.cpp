@@ -74,8 +74,12 @@ static Pool &host_pool = *new Pool{host_allocate};       // outlives every stati
 
 static void *host_take(size_t bytes) { return host_pool.take(bytes); }
 static void host_give(void *p, size_t bytes) { host_pool.give(p, bytes); }
-static void host_zero(void *p, size_t bytes) { memset(p, 0, bytes); }
-static void host_copy(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
+static void host_zero(void *p, size_t bytes) {
+    if (bytes) memset(p, 0, bytes);
+}
+static void host_copy(void *to, const void *from, size_t bytes) {
+    if (bytes) memcpy(to, from, bytes);                  // an empty vector's data() is null
+}
 
 #define TWIN_NAMESPACE cpu
 static const Twin plain_twins[n_ops] = {ALL_TWINS};
@@ -90,7 +94,8 @@ static const Twin *fast_twins() {
     return twins.data();
 }
 
-Device cpu_device = {"cpu", fast_twins(), host_take, host_give, host_zero, host_copy, host_copy, host_copy};
+Device cpu_device = {"cpu",     fast_twins(), host_take, host_give, host_zero,
+                     host_copy, host_copy,    host_copy, [] {}};
 Device *device = &cpu_device;
 
 void use_kernels(Kernels kernels) {
@@ -301,6 +306,7 @@ static void run(const Call &c, bool backward) {
     if (!op_hook.after) return (backward ? twin.backward : twin.forward)(c);
     const auto start = std::chrono::steady_clock::now();
     (backward ? twin.backward : twin.forward)(c);
+    device->wait();
     op_hook.after(c, backward,
                   std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
@@ -400,9 +406,12 @@ static void backward_of(const Record &r) {
 void backward(const Tensor &loss) {
     TapeGuard clear;
     expect(loss.numel() == 1, "backward: the loss has shape ", loss.shape, ", not one number");
-    const real one = 1;
     ensure_grad(loss.s);
-    loss.s->home->up(loss.s->grad, &one, sizeof one);
+    {                                           // d loss = 1, made on the device: a copy from here would wait
+        NoGrad off;
+        const Tensor one = unary(unary_identity, loss, 0, 1);
+        loss.s->home->copy(loss.s->grad, one.s->data, sizeof(real));
+    }
     while (!tape.empty()) {
         Record r = std::move(tape.back());
         tape.pop_back();
