@@ -246,7 +246,7 @@ void dump(const std::string &directory, const std::string &tokens, const std::st
             if (!trained) break;
             if (last.s != piece.ours.s) numbers = values(gradient(piece.ours));
             last = piece.ours;
-            const long width = t.shape.rank == 1 ? 1 : t.shape.width();
+            const long width = t.shape.width();
             std::copy_n(numbers.begin() + piece.from_row * width, piece.rows * width,
                         g.begin() + piece.to_row * width);
         }
