@@ -244,8 +244,8 @@ void add_bench(CLI::App &app) {
 }
 
 // Idle OpenMP threads spin for milliseconds by default. Where the cores are shared with others that costs
-// more than it gains (measured on a busy machine: 5 times fewer tokens a second); where they are not,
-// sleeping at once costs a third. So they shall spin for a part of one. libgomp reads this before main begins.
+// more than it gains (on a busy machine 5 times fewer tokens a second were measured); where they are not,
+// sleeping at once costs a third. So they spin for a part of one. libgomp reads this before main begins.
 void let_idle_threads_sleep_soon([[maybe_unused]] char **argv) {
 #ifndef DEBUG_PRESET
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;

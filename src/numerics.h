@@ -124,7 +124,7 @@ struct RopeAngle {
     int scaling;                    // RopeScaling
     double factor;                  // s: how many times longer than it was trained for
     double original;                // the context it was trained for
-    double beta_fast, beta_slow;    // turns within `original`: above, nothing is interpolated; below, everything
+    double beta_fast, beta_slow;    // turns within `original`: above: as it was, below: interpolated
 };
 
 // theta_i of pair i; YaRN goes from theta_i to the interpolated theta_i / s along a ramp over the pairs.

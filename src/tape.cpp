@@ -407,7 +407,7 @@ void backward(const Tensor &loss) {
     TapeGuard clear;
     expect(loss.numel() == 1, "backward: the loss has shape ", loss.shape, ", not one number");
     ensure_grad(loss.s);
-    {                                           // d loss = 1, made on the device: a copy from here would wait
+    {                                           // d loss = 1, by an op: a copy from the host would wait
         NoGrad off;
         const Tensor one = unary(unary_identity, loss, 0, 1);
         loss.s->home->copy(loss.s->grad, one.s->data, sizeof(real));

@@ -306,7 +306,7 @@ TEST_CASE("op_hook: sees every op, forwards and backwards in reverse") {
     const Tensor x = vec({1, 2});
     backward(sum(times(wants_grad(x), 2)));
     op_hook.after = nullptr;
-    CHECK(seen == "+unary +weighted_sum -weighted_sum -unary ");
+    CHECK(seen == "+unary +weighted_sum +unary -weighted_sum -unary ");
 }
 
 // ----------------------------------------------------------------------------------------------- [5] choices
