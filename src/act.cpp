@@ -19,7 +19,7 @@ Tensor topk(const Tensor &s, const Tensor &b, const TopK &t) {
            " do not fit");
     const int E = s.shape[1];
     const bool grouped = t.groups >= 1 && E % t.groups == 0 && t.keep >= 1 && t.keep <= t.groups;
-    expect(grouped && (t.keep == t.groups || t.best <= E / t.groups), "topk: ", t.keep, " of ", t.groups,
+    expect(grouped && (t.keep == t.groups || t.best <= E / t.groups), "topk: keep ", t.keep, " of ", t.groups,
            " groups, scored by their best ", t.best, ", of ", E, " experts");
     expect(t.K >= 1 && t.K <= E / t.groups * t.keep, "topk: ", t.K, " of ", E / t.groups * t.keep,
            " candidates");
@@ -89,10 +89,10 @@ void cpu::dispatch_forward(const Call &c) {
     }
 }
 
-// ---------------------------------------------------------------- balance:  w_ti = alpha / (sequences T) f_i
-// The sequence-wise loss is alpha sum_i f_i P_i, P_i = 1/T sum_t s'_ti, averaged over the sequences: linear
-// in s',
-// with constants w.  f_i = N_r / (K_r T) times how many of the sequence's tokens chose i.       V3 (17)-(20)
+// ---------------------------------------------------------------- balance:  w_ti = a/T f_i
+// The sequence-wise loss is alpha sum_i f_i P_i with P_i = 1/T sum_t s'_ti, averaged over the sequences: it
+// is linear in s', with constants w. Here a = alpha / number of sequences, and f_i = N_r / (K_r T) times how
+// many of the sequence's tokens chose i.                                                       V3 (17)-(20)
 Tensor balance(const Tensor &idx, int E, int T, double alpha) {
     expect(T > 0 && idx.shape[0] % T == 0, "balance: ", idx.shape[0], " tokens are no sequences of ", T);
     Tensor w = reals({idx.shape[0], E});
@@ -186,6 +186,7 @@ void adamw(const Tensor &W, const Tensor &m, const Tensor &v, const Tensor &dW, 
            const AdamW &o) {
     expect(W.shape == m.shape && W.shape == v.shape && W.shape == dW.shape, "adamw: W ", W.shape, ", m ",
            m.shape, ", v ", v.shape, ", dW ", dW.shape, " differ");
+    expect(!norm2 || norm2.numel() == 1, "adamw: norm2 ", norm2.shape, " is not one number");
     apply(op_adamw, {W, m, v, dW, norm2}, {},
           {.eps = o.eps,
            .lr = o.lr,
@@ -216,7 +217,10 @@ void cpu::adamw_forward(const Call &c) {
 }
 
 // ---------------------------------------------------------------- sum_squares:  total += sum x^2
-void sum_squares(const Tensor &x, const Tensor &total) { apply(op_sum_squares, {x, total}, {}); }
+void sum_squares(const Tensor &x, const Tensor &total) {
+    expect(total.numel() == 1, "sum_squares: total ", total.shape, " is not one number");
+    apply(op_sum_squares, {x, total}, {});
+}
 
 void cpu::sum_squares_forward(const Call &c) {
     const View x = c.in[0];

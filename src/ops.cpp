@@ -126,8 +126,8 @@ void cpu::concat_backward(const Call &c) {
 // ---------------------------------------------------------------- slice:  y = x[from : from+n] on an axis
 // Seen as (outer, size of the axis, inner), a slice copies n * inner numbers from each outer block.
 Tensor slice(const Tensor &x, int axis, int from, int n) {
-    expect(axis >= 0 && axis < x.shape.rank && from >= 0 && n >= 0 && from + n <= x.shape[axis],
-           "slice: ", from, " to ", from + n, " on axis ", axis, " of x ", x.shape);
+    expect(axis >= 0 && axis < x.shape.rank && from >= 0 && n >= 0 && (long)from + n <= x.shape[axis],
+           "slice: ", from, " to ", (long)from + n, " on axis ", axis, " of x ", x.shape);
     Shape shape = x.shape;
     shape.d[axis] = n;
     Tensor y = reals(shape);
@@ -220,7 +220,8 @@ void cpu::matmul_backward(const Call &c) {
 // ---------------------------------------------------------------- matmul_heads:  y_i = W_i x_i, head by head
 // W (n_h,b,a); with transpose it maps b back to a: the absorption of MLA moves W^UK to the query side so.
 Tensor matmul_heads(const Tensor &x, const Tensor &W, bool transpose) {
-    expect(W.shape.rank == 3 && x.shape[-2] == W.shape[0] && x.shape.width() == W.shape[transpose ? 1 : 2],
+    expect(W.shape.rank == 3 && x.shape.rank >= 2 && x.shape[-2] == W.shape[0] &&
+               x.shape.width() == W.shape[transpose ? 1 : 2],
            "matmul_heads: x ", x.shape, " and W ", W.shape, ": heads or inner sizes differ");
     Tensor y = reals(x.shape.with_width(W.shape[transpose ? 2 : 1]));
     apply(op_matmul_heads, {x, W}, {y}, {.transpose = transpose});
@@ -551,8 +552,8 @@ void cpu::normalize_rows_backward(const Call &c) {
 Tensor rope(const Tensor &x, const Tensor &pos, const Rope &r) {
     expect(x.shape.rank == 4 && x.shape.rows() == pos.numel() * x.shape[2], "rope: x ", x.shape, " and pos ",
            pos.shape, " do not fit");
-    expect(r.dims % 2 == 0 && r.first >= 0 && r.first + r.dims <= x.shape.width(),
-           "rope: channels ", r.first, " to ", r.first + r.dims, " of x ", x.shape, " do not pair up");
+    expect(r.dims % 2 == 0 && r.dims >= 0 && r.first >= 0 && (long)r.first + r.dims <= x.shape.width(),
+           "rope: channels ", r.first, " to ", (long)r.first + r.dims, " of x ", x.shape, " do not pair up");
     Tensor y = reals(x.shape);
     apply(op_rope, {x, pos}, {y},
           {.first = r.first, .dims = r.dims, .pairing = r.pairing, .sign = r.sign, .theta = r.angle.theta,
@@ -721,6 +722,8 @@ void cpu::attention_backward(const Call &c) {
 LogP logp(const Tensor &h, const Tensor &W, const Tensor &ids, double temperature, const Tensor &allowed) {
     expect(W.shape.rank == 2 && h.shape.width() == W.shape[1] && ids.numel() == h.shape.rows(),
            "logp: h ", h.shape, ", W ", W.shape, ", ids ", ids.shape, " do not fit");
+    expect(!allowed || allowed.numel() == ids.numel() * W.shape[0],
+           "logp: ids ", ids.shape, ", W ", W.shape, ", allowed ", allowed.shape, " do not fit");
     Tensor y = reals(ids.shape), H = reals(ids.shape), lse = reals(ids.shape);
     apply(op_logp, {h, W, ids, allowed}, {y, H, lse}, {.temperature = temperature});
     return {y, H};
