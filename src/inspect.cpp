@@ -103,7 +103,7 @@ const std::map<int, std::function<void(In, const Attr &)>> wrappers = {
     {op_bias_update, [](In x, const Attr &a) { bias_update(x[0], x[1], a.gamma); }},
 };
 
-// --------------------------------------------------------------------------------------- [2] what an op takes
+// -------------------------------------------------------------------------------------- [2] what an op takes
 // The bounds of integers, from the sizes of the op's inputs.
 using Bound = long (*)(In, const Attr &);
 template <int input, int axis> long size_of(In x, const Attr &) { return x[input].shape[axis]; }
@@ -236,7 +236,7 @@ struct AttributeRule {
     double low, high;
     bool above = false;                                  // low itself is outside
 };
-constexpr double far = INFINITY, sizes = 1 << 20;        // sizes: enough for whoever compares, and no overflow
+constexpr double far = INFINITY, sizes = 1 << 20;       // sizes: enough for whoever compares, and no overflow
 
 // The first that fits counts. Those that are not here may be any finite number.
 const std::vector<AttributeRule> attribute_rules = {
@@ -319,10 +319,12 @@ void set_attribute(const Op &op, int code, Attr &a, const std::string &assignmen
     if (name == "f" && !value.empty() && std::isalpha((unsigned char)value[0])) {
         const auto at = std::find(functions.begin(), functions.end(), value);
         if (at == functions.end())
-            fail("--set " + assignment + ": no such function", "did you mean " + nearest(value, functions) + "?");
+            fail("--set " + assignment + ": no such function",
+                 "did you mean " + nearest(value, functions) + "?");
         a.f = (int)(at - functions.begin());
     }
-#define X(type, attribute, usual, meaning) else if (name == #attribute) read_number(assignment, value, a.attribute);
+#define X(type, attribute, usual, meaning) \
+    else if (name == #attribute) read_number(assignment, value, a.attribute);
     ATTRIBUTES(X)
 #undef X
 }
@@ -354,72 +356,6 @@ const Op &op_named(const std::string &name) {
         names.push_back(op.name);
     }
     fail("no op '" + name + "'", "did you mean " + nearest(name, names) + "? `deepseek op --list` shows all");
-}
-
-// What an op takes on trust from the model, a file may have wrong: which inputs are integers, and their
-// range. The bounds come from the other inputs and attributes; low > high: any integer will do.
-struct Range { long low, high; };
-std::map<std::string, Range> integer_inputs(int op, In x, const Attr &a) {
-    const auto size = [&](int i, int axis) {
-        return x[i] && axis < x[i].shape.rank ? (long)x[i].shape[axis] : 0;
-    };
-    const Range any = {1, 0};
-    switch (op) {
-    case op_gather_rows: return {{"ids", {0, size(0, 0) - 1}}, {"slot", {-1, x[1] ? x[1].numel() - 1 : 0}}};
-    case op_combine: return {{"slot", {-1, size(0, 0) - 1}}};
-    case op_matmul_grouped: return {{"offsets", {0, size(0, 0)}}};
-    case op_pick: return {{"idx", {0, size(0, 1) - 1}}};
-    case op_rope: return {{"pos", any}};
-    case op_attention: return {{"where", {-1, size(1, 1) - 1}}};
-    case op_logp: return {{"ids", {-1, size(1, 0) - 1}}, {"allowed", any}};
-    case op_dispatch:
-    case op_balance: return {{"idx", {-1, a.n - 1}}};
-    case op_sample: return {{"key", any}};
-    case op_append: return {{"length", {0, size(0, 1)}}, {"at", {-1, size(0, 1) - 1}}};
-    case op_bias_update: return {{"counts", any}};
-    default: return {};
-    }
-}
-
-void expect_sound(int code, In x, const Attr &a) {
-    const Op &op = ops[code];
-    const auto integers = integer_inputs(code, x, a);
-    for (size_t i = 0; i < x.size(); i++) {
-        if (!x[i]) continue;
-        const std::string &name = op.inputs[i];
-        const auto range = integers.find(name);
-        expect(x[i].numel() > 0, op.name, ": ", name, " ", x[i].shape, " is empty");
-        if (code == op_scale_add) continue;              // numbers or integers
-        expect((x[i].s->type == INTS) == (range != integers.end()), op.name, ": ", name, " must hold ",
-               range != integers.end() ? "integers" : "real numbers");
-        if (range == integers.end() || range->second.low > range->second.high) continue;
-        for (int id : int_values(x[i]))
-            expect(id >= range->second.low && id <= range->second.high, op.name, ": ", name, " holds ", id,
-                   ", not between ", range->second.low, " and ", range->second.high);
-    }
-    if (code == op_gather_rows)
-        expect(x[1].shape.rank <= 3, "gather_rows: ids ", x[1].shape, " has too many axes");
-    if (code == op_matmul_grouped) {
-        const auto offsets = int_values(x[2]);
-        expect(offsets.front() == 0 && std::is_sorted(offsets.begin(), offsets.end()),
-               "matmul_grouped: offsets do not rise from 0");
-    }
-}
-
-void expect_sound(int code, const Attr &a) {
-    const auto between = [&](const char *name, double value, double low, double high) {
-        expect(value >= low && value <= high, ops[code].name, ": ", name, " = ", value, " is not between ",
-               low, " and ", high);
-    };
-    if (code == op_unary) between("f", a.f, 0, n_unary - 1);
-    if (code == op_binary) between("f", a.f, 0, n_binary - 1);
-    between("n", a.n, 0, 1 << 20);
-    between("from", a.from, 0, 1 << 20);
-    between("axis", a.axis, 0, 3);
-    between("temperature", a.temperature, code == op_logp ? 1e-6 : 0, 1e6);
-    between("top_k", a.top_k, 0, 1 << 24);
-    between("top_p", a.top_p, 1e-9, 1);
-    between("T", a.T, 1, 1 << 24);
 }
 
 // sum_i <out_i, d_i>: its backward hands every output the gradient that the file names.

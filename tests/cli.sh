@@ -302,5 +302,66 @@ for file in training.safetensors model.safetensors; do
     if cmp -s whole/$file parts/$file; then pass; else wrong "resumed and in one piece: another $file"; fi
 done
 
+# ------------------------------------------------------------------------------------ ops, called from a file
+# tensors FILE NAME:TYPE:SHAPE:BYTES...: a safetensors file; BYTES as printf has them, SHAPE as 2,3
+tensors() {
+    local file=$1 header="" data="" at=0 part name type shape bytes size
+    shift
+    for part in "$@"; do
+        IFS=: read -r name type shape bytes <<<"$part"
+        size=$(printf "$bytes" | wc -c)
+        header="$header${header:+,}\"$name\":{\"dtype\":\"$type\",\"shape\":[$shape],"
+        header="$header\"data_offsets\":[$at,$((at + size))]}"
+        at=$((at + size)) data="$data$bytes"
+    done
+    header="{$header}"
+    { printf "\\x$(printf %02x $((${#header} % 256)))"
+      printf "\\x$(printf %02x $((${#header} / 256)))\\0\\0\\0\\0\\0\\0"
+      printf %s "$header"; printf "$data"; } >"$file"
+}
+zero='\0\0\0\0' one='\1\0\0\0' nine='\11\0\0\0' less='\376\377\377\377'
+four="$zero$zero$zero$zero"
+op() { refused "$1" op "$2" --in op.in --out op.out "${@:3}"; }
+tensors op.in "x:F32:2,2:$four" "ids:I32:1:$one"
+accepted op gather_rows --in op.in --out good.out
+tensors op.in "x:F32:2,2:$four" "ids:I32:1:$nine"
+op "ids holds 9" gather_rows
+tensors op.in "x:F32:2,2:$four" "ids:I32:1:$less"
+op "ids holds -2" gather_rows
+tensors op.in "x:F32:2,2:$four" "ids:F32:1:$zero"
+op "ids holds numbers" gather_rows
+tensors op.in "x:F32:2,2:$four" "ids:I32:1,1,1,1:$zero"
+op "ids .*4 axes" gather_rows
+tensors op.in "s:F32:2,2:$four" "idx:I32:2,1:$one$nine"
+op "idx holds 9" pick
+tensors op.in "idx:I32:1,2:$zero$nine"
+op "idx holds 9" dispatch --set n=3
+op "n = 0" dispatch
+tensors op.in "x:F32:2,2:$four" "W:F32:1,1,2:$zero$zero" "offsets:I32:2:$zero$nine"
+op "offsets holds 9" matmul_grouped
+tensors op.in "x:F32:2,2:$four" "W:F32:2,1,2:$four" "offsets:I32:3:$zero$one$zero"
+op "offsets fall" matmul_grouped
+tensors op.in "q:F32:1,1,1,2:$zero$zero" "k:F32:1,2,1,2:$four" "where:I32:1,1,2:$zero$nine"
+op "span 0 to 9" attention --set n=2
+tensors op.in "q:F32:1,1,1,2:$zero$zero" "k:F32:1,2,1,2:$four" "where:I32:1,1,2:$zero$one"
+op "n = 3" attention --set n=3
+tensors op.in "x:F32:2,2:$four"
+op "f = 9" unary --set f=9
+op "f=sillu" unary --set f=sillu
+hinted "silu"
+accepted op unary --in op.in --out good.out --set f=silu
+op "slice" slice --set from=2147483647 --set n=2147483647
+op "K: unknown" softmax --set K=2
+tensors op.in "x:F32:2,2:$four" "G:F32:2:$zero$zero"
+op "'G'" rmsnorm
+tensors op.in "x:F32:0,2:"
+op "empty" softmax
+tensors op.in "z:F32:1,2:$zero$zero" "key:I32:1,2:$zero$zero"
+op "top_p" sample --set top_p=0
+op "temperature" sample --set temperature=nan
+tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowed:I32:1:$one"
+op "allowed" logp
+holds "a refused op writes nothing" ! -e op.out
+
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

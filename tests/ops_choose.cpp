@@ -101,7 +101,7 @@ TEST_CASE("topk: refuses groups and counts that cannot be") {
     const Tensor s = row({1, 2, 3, 4});
     CHECK(error_of([&] {
               topk(s, {}, {1, 3, 1, 1});
-          }) == "topk: 1 of 3 groups, scored by their best 1, of 4 experts");
+          }) == "topk: keep 1 of 3 groups, scored by their best 1, of 4 experts");
     CHECK(error_of([&] { topk(s, {}, {1, 2, 3, 1}); }) != "");
     CHECK(error_of([&] { topk(s, {}, {1, 2, 1, 3}); }) != "");
     CHECK(error_of([&] { topk(s, {}, {3, 2, 1, 1}); }) == "topk: 3 of 2 candidates");
