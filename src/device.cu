@@ -2,9 +2,9 @@
 // memory.
 //
 // Blocks come from a pool of their own over device_alloc. One stream runs everything in order; therefore a
-// block that is given back may be handed out again at once, although its last kernel has not run yet. `down`
-// waits, and so does `up`, because the host's memory is pageable. Built without CUDA and without its emulation (NO_CUDA), the device exists and has no ops:
-// device_named says so.
+// block that is given back may be handed out again at once, although its last kernel has not run yet.
+// `down` waits, and so does `up`, because the host's memory is pageable. Built without CUDA and without its
+// emulation (NO_CUDA), the device exists and has no ops: device_named says so.
 #include "../deepseek.h"
 #include "pool.h"
 
