@@ -39,6 +39,8 @@ map:                            ## notebooks/MAP.md: where is which equation
 	@tests/tools/map.sh
 oracle: all                     ## against PyTorch and transformers (installs them into build/venv)
 	@tests/tools/oracle.sh
+race: all                       ## tokens per second beside transformers, in one run
+	@tests/tools/oracle.sh race
 fuzz: | build                   ## libFuzzer on the readers, FUZZ_SECONDS each
 	@tests/tools/fuzz.sh
 bench: all                      ## this machine's peaks, tokens per second, time per op
@@ -49,4 +51,4 @@ clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc mutants break lint lines map oracle fuzz bench ci clean help
+.PHONY: all deps demo test gradcheck debug asan nvcc mutants break lint lines map oracle race fuzz bench ci clean help

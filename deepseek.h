@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -390,6 +391,8 @@ struct Config {
     std::string name = "unnamed";
     Attention attention = Attention::MHA;
     int V = 258;                    // vocabulary                                    vocab_size
+    int bos = -1;                   // begins a text, -1 = no token does             bos_token_id
+    int eos = -1;                   // ends one                                      eos_token_id
     int context = 256;              // longest sequence                              max_position_embeddings
     int d = 128;                    // width of the residual stream                  hidden_size
     int n_layers = 4;               // blocks                                        num_hidden_layers
@@ -536,9 +539,18 @@ std::vector<NamedTensor> released_names(Model &);
 
 // ---- src/data.cpp: texts become batches
 struct Tokenizer;
+struct Mapping;
+struct Tokens {                                   // ids in memory, or a part of a mapped file that holds them
+    std::vector<int> memory = {};
+    std::shared_ptr<const Mapping> file = {};
+    int width = 4;                                       // bytes of an id in the file: 2 or 4
+    size_t first = 0, count = 0;                         // the part of the file
+    size_t size() const { return file ? count : memory.size(); }
+    std::vector<int> read(size_t at, size_t count) const;        // a copy
+};
 struct Corpus {                                          // tokens of a text, documents end with the end token
     std::string source;
-    std::vector<int> train, valid;
+    Tokens train, valid;
     double valid_bytes_per_token = 1;
     uint64_t seed = 0;
     long next_story = -1;                     // of the embedded corpus, which grows as it is read; -1: a file
@@ -563,11 +575,12 @@ Batch make_batch(const Sequences &, int D);
 // ---- train.cpp: objectives, optimiser, schedules, the loop
 struct Losses { Tensor total, lm, mtp, balance; };       // scalars; absent: the model has no such term
 Losses language_modelling(const Model &, const Batch &, Aux * = nullptr);                // V3 (24)(25), (17)
-double evaluate(const Model &, const std::vector<Sequences> &);                          // nats per token
+double evaluate(const Model &, const std::vector<Sequences> &,                           // nats per token
+                const std::function<void(long batches)> &progress = {});
 
 enum class Schedule { constant, cosine, multistep, wsd };
 struct Options {                                        // of `deepseek train`; the command line fills them in
-    std::string preset = "v3-tiny", init, data = "stories", tokens, tokenizer = "bytes", out,
+    std::string preset = "v3-tiny", init, data = "stories", tokens, tokenizer, out,
                 schedule = "cosine";
     std::vector<std::string> set;
     int batch = 8, context = 0, accumulate = 1, warmup = -1, seed = 1;

@@ -8,7 +8,7 @@
 // struct, Tokenizer, whose fields are those of a Hugging Face tokenizer.json; the first has no merges, the
 // second no stages.
 //
-// This file gives exactly the ids of the reference library (tests/oracle/tokenizer.py compares). It is not a
+// This file gives exactly the ids of the reference library (tests/oracle/check_tokenizer.py compares). It is not a
 // general tokenizer library: no normalisers, no word pieces, no unigram models. Reading and writing
 // tokenizer.json is src/tokenizer_json.cpp, regular expressions are src/regex.cpp.
 //
@@ -629,6 +629,31 @@ std::vector<int> Tokenizer::encode_plain(std::string_view text) const {
     std::vector<int> ids;
     encode_words(*this, text, ids);
     return ids;
+}
+
+// A text larger than memory is encoded in parts of at most `most` bytes. They end after a line, between two
+// visible characters: there all the pre-tokenisers of the released models cut as well, so the parts' ids are
+// those of the whole. (Only in a line longer than `most` does a part end between any two characters. With a
+// prefix space, or without a pattern, nothing but the whole text will do.)
+std::vector<std::string_view> Tokenizer::parts(std::string_view text, size_t most) const {
+    bool cut = merges.empty();
+    for (const Stage &stage : stages) cut = cut || !stage.pattern.empty();
+    for (const Stage &stage : stages) cut = cut && !stage.prefix_space;
+    const auto visible = [&](size_t i) { return (unsigned char)text[i] > ' '; };
+    std::vector<std::string_view> list;
+    while (cut && text.size() > most) {
+        size_t end = most;
+        for (; end > 2; end--) {
+            const size_t before = end - (text[end - 2] == '\r' && end > 3 ? 3 : 2);
+            if (text[end - 1] == '\n' && visible(before) && visible(end)) break;
+        }
+        if (end <= 2) end = most;
+        while (end > most - 4 && (text[end] & 0xC0) == 0x80) end--;
+        list.push_back(text.substr(0, end));
+        text.remove_prefix(end);
+    }
+    list.push_back(text);
+    return list;
 }
 
 std::string Tokenizer::decode(const std::vector<int> &ids, bool skip_special) const {

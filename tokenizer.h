@@ -47,6 +47,7 @@ struct Tokenizer {
     std::vector<int> encode(std::string_view text) const;      // added tokens in the text are tokens
     std::vector<int> encode_plain(std::string_view text) const;    // they are words: for users' text
     std::string decode(const std::vector<int> &ids, bool skip_special = false) const;
+    std::vector<std::string_view> parts(std::string_view text, size_t most = 1 << 22) const; // of a long text
     std::string to_json() const;
     void save(const std::string &path) const;                  // a folder: tokenizer.json in it
 

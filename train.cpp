@@ -8,7 +8,6 @@
 //   [1] objectives   [2] schedules   [3] the optimiser   [4] one step   [5] checkpoints   [6] the loop
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
@@ -52,15 +51,17 @@ Losses language_modelling(const Model &m, const Batch &b, Aux *aux) {
     return l;
 }
 
-double evaluate(const Model &m, const std::vector<Sequences> &batches) {
+double evaluate(const Model &m, const std::vector<Sequences> &batches,
+                const std::function<void(long)> &progress) {
     NoGrad off;
     double nats = 0;
     long targets = 0;
-    for (const Sequences &sequences : batches) {
-        const Batch b = make_batch(sequences, 0);
+    for (size_t i = 0; i < batches.size(); i++) {
+        const Batch b = make_batch(batches[i], 0);
         nats += (double)item(
             weighted_sum(logp(trunk(m, b.ids, causal(b.B, b.T)), m.output_head(), b.next).logp, {}, -1));
         targets += b.targets;
+        if (progress) progress((long)i + 1);
     }
     return nats / targets;
 }
@@ -172,6 +173,12 @@ StepReport Training::train_step(const std::function<Sequences(long position)> &r
 }
 
 // ------------------------------------------------------------------------------ [5] checkpoints and --resume
+// Weights and the tokens they know belong together: --init brings its tokenizer along.
+static std::string tokenizer_of(const Options &o) {
+    if (!o.tokenizer.empty()) return o.tokenizer;
+    return !o.init.empty() && fs::exists(o.init + "/tokenizer.json") ? o.init : "bytes";
+}
+
 // Two things are saved. The directory is a checkpoint in Hugging Face's layout, for everybody.
 // training.safetensors is one file with all that --resume needs, so that it is never half of one step and
 // half of another: weights, moments, selection biases, and in its metadata the step, the position in the data
@@ -179,7 +186,7 @@ StepReport Training::train_step(const std::function<Sequences(long position)> &r
 static std::string fixed_options(const Options &o, const Model &m) {
     return cat(print_config(m.c), "batch = ", o.batch, "\ncontext = ", o.context ? o.context : m.c.context,
                "\naccumulate = ", o.accumulate, "\ndata = ", o.data, "\ntokens = ", o.tokens,
-               "\ntokenizer = ", o.tokenizer, "\nseed = ", o.seed, "\nlr = ", o.lr,
+               "\ntokenizer = ", tokenizer_of(o), "\nseed = ", o.seed, "\nlr = ", o.lr,
                "\nschedule = ", o.schedule, "\nwarmup = ", o.warmup, "\nweight decay = ", o.weight_decay,
                "\nbeta1 = ", o.beta1, "\nbeta2 = ", o.beta2, "\nadam eps = ", o.adam_eps, "\nclip = ", o.clip,
                "\n");
@@ -262,8 +269,6 @@ void Training::resume(const std::string &directory) {
 }
 
 // ---------------------------------------------------------------------------------------------- [6] the loop
-static volatile std::sig_atomic_t interrupted = 0;
-
 static std::vector<std::pair<std::string, Shape>> shapes_of(const Config &c) {
     std::vector<std::pair<std::string, Shape>> list;
     Model m;
@@ -274,13 +279,18 @@ static std::vector<std::pair<std::string, Shape>> shapes_of(const Config &c) {
     return list;
 }
 
-static Model starting_model(const Options &o) {
+static Model starting_model(const Options &o, const Tokenizer &tokenizer) {
     Config c;
+    const auto check = [&] {
+        expect(!o.tokens.empty() || tokenizer.size() <= c.V, "the tokenizer has ", tokenizer.size(),
+               " tokens, the model's vocabulary only ", c.V);
+        validate(c);
+    };
     if (!o.init.empty()) {
         Model m = load_model(o.init);
         c = m.c;
         for (const std::string &field : o.set) set_field(c, field);
-        validate(c);
+        check();
         if (shapes_of(c) != shapes_of(m.c))
             fail("--set: changes the shape of the weights in " + o.init,
                  "rates, scales and losses may change");
@@ -288,9 +298,13 @@ static Model starting_model(const Options &o) {
         return m;
     }
     c = load_preset(o.preset);
-    if (o.tokens.empty()) c.V = load_tokenizer(o.tokenizer).size();      // unless --set says more
+    if (o.tokens.empty()) {                                              // unless --set says more
+        c.V = tokenizer.size();
+        c.bos = tokenizer.find("<｜begin▁of▁sentence｜>");
+        c.eos = tokenizer.find("<｜end▁of▁sentence｜>");
+    }
     for (const std::string &field : o.set) set_field(c, field);
-    validate(c);
+    check();
     const double needed = 4.0 * sizeof(real) * census(c).total;           // weight, gradient, two moments
     const double memory = (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE);
     if (needed > memory)
@@ -341,19 +355,17 @@ struct Data {                        // where a run's windows come from
     }
     std::vector<Sequences> held_out() const {
         std::vector<Sequences> batches;
-        for (size_t at = 0; at + T + 1 <= corpus.valid.size() && batches.size() < 16;
-             at += (size_t)batch * T) {
-            Sequences b;
-            for (size_t i = at; i + T + 1 <= corpus.valid.size() && (int)b.size() < batch; i += T)
-                b.emplace_back(corpus.valid.begin() + i, corpus.valid.begin() + i + T + 1);
-            batches.push_back(b);
+        const size_t end = std::min(corpus.valid.size(), (size_t)T * batch * 16 + 1);
+        for (size_t at = 0; at + T + 1 <= end; at += T) {
+            if (batches.empty() || (int)batches.back().size() == batch) batches.emplace_back();
+            batches.back().push_back(corpus.valid.read(at, T + 1));
         }
         return batches;
     }
 };
 
-static Data open_data(const Options &o, const Config &c) {
-    Data d = {.tokenizer = load_tokenizer(o.tokenizer),
+static Data open_data(const Options &o, const Config &c, Tokenizer &&tokenizer) {
+    Data d = {.tokenizer = std::move(tokenizer),
               .corpus = {},
               .fixed = {},
               .batch = o.batch,
@@ -366,8 +378,6 @@ static Data open_data(const Options &o, const Config &c) {
                    " is longer than the context of ", c.context);
         return d;
     }
-    expect(d.tokenizer.size() <= c.V, "the tokenizer has ", d.tokenizer.size(),
-           " tokens, the model's vocabulary only ", c.V);
     d.corpus = load_corpus(o.data, d.tokenizer, o.seed);
     return d;
 }
@@ -399,8 +409,10 @@ static void check_options(const Options &o) {
 
 int train(const Options &o) {
     check_options(o);
-    Training t(o, starting_model(o));
-    Data data = open_data(o, t.model.c);
+    Tokenizer tokenizer = load_tokenizer(tokenizer_of(o));
+    Training t(o, starting_model(o, tokenizer));
+    Data data = open_data(o, t.model.c, std::move(tokenizer));
+    catch_interrupt();
     if (o.resume) t.resume(o.out);
     std::error_code cannot;
     if (!o.out.empty()) fs::create_directories(o.out, cannot);
@@ -413,7 +425,6 @@ int train(const Options &o) {
         data.tokenizer.save(o.out);
         t.save(o.out);
     };
-    std::signal(SIGINT, [](int) { interrupted = 1; });
     Progress progress(t.step, o.steps);
     const long eval_every = o.eval_every ? o.eval_every : std::max(1l, o.steps / 5), first = t.step;
     double spent = 0;
@@ -444,6 +455,7 @@ int train(const Options &o) {
         if (o.save_every && t.step % o.save_every == 0) save();
     }
     if (t.step > first || !o.resume) save();
+    else progress.say(cat("nothing to do: ", o.out, " is at step ", t.step, " of ", o.steps));
     if (interrupted)
         progress.say(cat("stopped after step ", t.step, o.out.empty() ? "" : "; --resume goes on from here"));
     return interrupted ? 130 : 0;

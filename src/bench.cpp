@@ -78,9 +78,14 @@ static Json bench_model(const std::string &preset, const BenchOptions &b, const 
     Training t(o, initialised(c, 1));
     const auto read = [&](long position) { return random_batch(c, b.batch, T, (int)position); };
     t.train_step(read);                                  // fills the pool
-    const double start = now();
-    for (int i = 0; i < b.steps; i++) t.train_step(read);
-    const double rate = (double)b.batch * T * b.steps / (now() - start);
+    std::vector<double> seconds;
+    for (int i = 0; i < b.steps; i++) {
+        const double start = now();
+        t.train_step(read);
+        seconds.push_back(now() - start);
+    }
+    std::nth_element(seconds.begin(), seconds.begin() + b.steps / 2, seconds.end());
+    const double rate = (double)b.batch * T / seconds[b.steps / 2];                      // of the median step
 
     std::map<std::string, OpTime> times;
     op_hook.after = [&](const Call &call, bool backward, double seconds) {

@@ -65,6 +65,8 @@ const std::vector<Field> &config_fields() {
         FIELD(name, "what the model is called"),
         FIELD(attention, "MHA, GQA or MLA"),
         FIELD(V, "vocabulary"),
+        FIELD(bos, "token that begins a text, -1 = none"),
+        FIELD(eos, "token that ends a text, -1 = none"),
         FIELD(context, "longest sequence"),
         FIELD(d, "width of the residual stream"),
         FIELD(n_layers, "blocks"),
@@ -132,7 +134,7 @@ void set_field(Config &c, const std::string &assignment) {
         }
     }
     fail("unknown field '" + name + "'",
-         "did you mean " + nearest(name, names) + "? `deepseek config --list` shows all");
+         did_you_mean(name, names, "`deepseek config --list` shows all"));
 }
 
 std::string print_config(const Config &c) {
@@ -178,7 +180,8 @@ Config load_preset(const std::string &name) {
     }
     std::ifstream file(name);
     if (file && name.find_first_of("./") != std::string::npos) return parse_preset(file, name);
-    fail("no preset or file '" + name + "'", "did you mean " + nearest(name, preset_names()) + "?");
+    fail("no preset or file '" + name + "'",
+         did_you_mean(name, preset_names(), "`deepseek config --list` shows all"));
 }
 
 // -------------------------------------------------------------------------------------------- [3] validation
@@ -188,6 +191,8 @@ static void expect_between(const char *name, double x, double lo, double hi) {
 
 static void validate_sizes(const Config &c) {
     expect_between("V", c.V, 2, 1 << 24);
+    expect_between("bos", c.bos, -1, c.V - 1);
+    expect_between("eos", c.eos, -1, c.V - 1);
     expect_between("context", c.context, 1, 1 << 24);
     expect_between("d", c.d, 1, 1 << 17);
     expect_between("n_layers", c.n_layers, 1, 4096);
@@ -207,7 +212,7 @@ static void validate_sizes(const Config &c) {
     expect_between("groups", c.groups, 1, 1 << 16);
     expect_between("M", c.M, 1, c.groups);
     expect_between("group_best", c.group_best, 1, 1 << 16);
-    expect_between("D", c.D, 0, 64);
+    expect_between("D", c.D, 0, std::min(64, c.context - 1));       // module k sees T - k tokens
 }
 
 void validate(const Config &c) {
@@ -234,6 +239,8 @@ void validate(const Config &c) {
                c.n_h);
         expect(c.d_h % 2 == 0, "d_h = ", c.d_h, " is odd: rotary channels come in pairs");
     }
+    expect(c.scaling == RopeScaling::rope_plain || c.factor >= 1, "factor = ", c.factor,
+           ": scaled positions reach further, by 1 or more");
     if (!c.N_r) return;
     expect(c.N_r % c.groups == 0, "N_r = ", c.N_r, " experts do not fall into ", c.groups,
            " equal groups");

@@ -4,21 +4,29 @@
 // of the seed, so the stream grows as it is read and nothing is seen twice. A file is read in windows,
 // shuffled anew and cut at another offset each time through. A window's number is all that a checkpoint must
 // remember of the data.
+//
+//   [1] texts become tokens   [2] files, encoded only once   [3] tokens become windows, windows batches
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <numeric>
+#include <optional>
 
 #include "../deepseek.h"
 #include "../tokenizer.h"
 #include "files.h"
+#include "progress.h"
 #include "stories.h"
 
 namespace fs = std::filesystem;
 
-constexpr long held_out_bytes = 1 << 17;
+constexpr long held_out_bytes = 1 << 17;                          // of the stories
+constexpr size_t held_out_tokens = 1 << 22;                       // at most, of a file
 constexpr const char *end_token = "<｜end▁of▁sentence｜>";
 
+// ----------------------------------------------------------------------------------- [1] texts become tokens
 static void append_document(std::vector<int> &tokens, const std::string &text, const Tokenizer &tokenizer) {
     const auto ids = tokenizer.encode_plain(text);
     tokens.insert(tokens.end(), ids.begin(), ids.end());
@@ -33,41 +41,144 @@ static Corpus stories(const Tokenizer &tokenizer, uint64_t seed) {
     std::istringstream lines(story_set(true, held_out_bytes, 0));
     long bytes = 0;
     for (std::string line; std::getline(lines, line);) {
-        append_document(c.valid, line, tokenizer);
+        append_document(c.valid.memory, line, tokenizer);
         bytes += (long)line.size() + 1;
     }
     c.valid_bytes_per_token = (double)bytes / c.valid.size();
     return c;
 }
 
-// Every file of a folder is a document; so is a single file. The last twentieth is held out.
-Corpus load_corpus(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
-    if (source == "stories") return stories(tokenizer, seed);
-    if (!fs::exists(source))
-        fail("--data " + source + ": no such file or folder", "or `stories`, the embedded corpus");
+std::vector<int> Tokens::read(size_t at, size_t count) const {
+    assert(at + count <= size());
+    if (!file) return {memory.begin() + at, memory.begin() + at + count};
+    const uint8_t *p = file->data + (first + at) * width;
+    if (width == 2) return {(const uint16_t *)p, (const uint16_t *)p + count};
+    return {(const int32_t *)p, (const int32_t *)p + count};
+}
+
+// ------------------------------------------------------------------------------ [2] files, encoded only once
+// The ids of a corpus are kept in a file: numbers of 16 or 32 bits, and at the end a footer that says what
+// they were made of. It is mapped, not read, so that a corpus may be larger than the memory. Another
+// tokenizer, or a text with another size or time, and it is made anew.
+struct Footer {
+    char magic[8] = {'d', 's', ' ', 'i', 'd', 's', ' ', '1'};
+    uint64_t made_of, tokens, bytes, width;              // bytes: of the text; width: of an id
+};
+
+static uint64_t fingerprint(std::string_view text) {     // FNV-1a
+    uint64_t h = 0xcbf29ce484222325;
+    for (unsigned char c : text) h = (h ^ c) * 0x100000001b3;
+    return h;
+}
+
+static std::string cache_folder() {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    return cache && *cache ? cat(cache, "/deepseek") : cat(home && *home ? home : ".", "/.cache/deepseek");
+}
+
+static std::vector<std::string> files_of(const std::string &source) {
+    if (!fs::is_directory(source)) return {source};
     std::vector<std::string> paths;
-    if (!fs::is_directory(source)) paths.push_back(source);
-    else for (const auto &entry : fs::recursive_directory_iterator(source))
+    for (const auto &entry : fs::recursive_directory_iterator(source))
         if (entry.is_regular_file() && entry.file_size()) paths.push_back(entry.path());
-    std::sort(paths.begin(), paths.end());
+    expect(!paths.empty(), "--data ", source, ": no text in this folder");
+    std::sort(paths.begin(), paths.end());               // the order of a folder is not the same everywhere
+    return paths;
+}
+
+// Writes the ids of one text, part by part; adds to the footer's counts and to `repaired`.
+static void encode_file(const std::string &path, const Tokenizer &tokenizer, AtomicFile &out, Footer &f,
+                        long &repaired, const std::function<void()> &progress) {
+    const Mapping text(path);
+    const auto write = [&](const std::vector<int> &ids) {
+        const std::vector<uint16_t> narrow(f.width == 2 ? ids.begin() : ids.end(), ids.end());
+        out.write(f.width == 2 ? (const void *)narrow.data() : ids.data(), ids.size() * f.width);
+        f.tokens += ids.size();
+    };
+    for (std::string_view part : tokenizer.parts({(const char *)text.data, text.size})) {
+        write(tokenizer.encode_plain(repair_utf8(part, &repaired)));
+        f.bytes += part.size();
+        progress();
+    }
+    if (tokenizer.find(end_token) >= 0) write({tokenizer.find(end_token)});
+}
+
+static void encode_files(const std::vector<std::string> &paths, const Tokenizer &tokenizer,
+                         const std::string &target, Footer f) {
+    long total = 0, repaired = 0;
+    for (const std::string &path : paths) total += (long)fs::file_size(path);
+    std::optional<Progress> bar;                         // only where it takes more than a moment
+    if (total > 1 << 24) bar.emplace(0, total >> 20);
+    catch_interrupt();
+    AtomicFile out(target);
+    for (const std::string &path : paths)
+        encode_file(path, tokenizer, out, f, repaired, [&] {
+            if (interrupted) throw Interrupted();
+            if (bar) bar->update((long)f.bytes >> 20, "MiB of text become tokens");
+        });
+    out.write(&f, sizeof f);
+    out.commit();
+    if (repaired)
+        std::cerr << "the text is not all UTF-8; " << repaired << " times replaced by U+FFFD\n";
+}
+
+// The mapped ids and their footer, if the file is there, whole, and made of just this.
+static std::optional<Footer> open_ids(const std::string &path, uint64_t made_of, Tokens &tokens) {
+    if (!fs::is_regular_file(path) || fs::file_size(path) < sizeof(Footer)) return {};
+    tokens.file = std::make_shared<Mapping>(path);
+    Footer f, expected;
+    memcpy(&f, tokens.file->data + tokens.file->size - sizeof f, sizeof f);
+    const bool whole = memcmp(f.magic, expected.magic, sizeof f.magic) == 0 && f.made_of == made_of &&
+                       (f.width == 2 || f.width == 4) &&
+                       (tokens.file->size - sizeof f) / f.width == f.tokens;
+    tokens.width = (int)f.width;
+    tokens.count = f.tokens;
+    return whole ? std::optional(f) : std::nullopt;
+}
+
+// Every file of a folder is a document; so is a single file. The last twentieth is held out.
+static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
+    const std::vector<std::string> paths = files_of(source);
+    const std::string tokenizer_json = tokenizer.to_json();
+    std::string ingredients = tokenizer_json;
+    for (const std::string &path : paths)
+        ingredients += cat("\n", path, " ", fs::file_size(path), " ",
+                           fs::last_write_time(path).time_since_epoch().count());
+    const fs::path place = fs::weakly_canonical(source);
+    std::ostringstream name;                             // one file for each pair of source and tokenizer
+    name << place.stem().string() << "-" << std::hex << fingerprint(place.string() + tokenizer_json)
+         << ".ids";
+    const std::string target = cache_folder() + "/" + name.str();
 
     Corpus c;
     c.source = source;
     c.seed = seed;
-    long bytes = 0;
-    for (const auto &path : paths) {
-        const Mapping text(path);
-        append_document(c.train, std::string((const char *)text.data, text.size), tokenizer);
-        bytes += (long)text.size;
+    Footer f = {.made_of = fingerprint(ingredients), .tokens = 0, .bytes = 0,
+                .width = tokenizer.size() <= 1 << 16 ? 2u : 4u};
+    if (!open_ids(target, f.made_of, c.train)) {
+        fs::create_directories(cache_folder());
+        encode_files(paths, tokenizer, target, f);
     }
-    expect(c.train.size() >= 40, "--data ", source, ": ", c.train.size(), " tokens are too few to train on");
-    c.valid_bytes_per_token = (double)bytes / c.train.size();
-    const long keep = (long)c.train.size() * 19 / 20;
-    c.valid.assign(c.train.begin() + keep, c.train.end());
-    c.train.resize(keep);
+    const auto known = open_ids(target, f.made_of, c.train);
+    expect(known, target, ": was replaced while it was read");
+    const size_t n = known->tokens, keep = n - std::min(n - n * 19 / 20, held_out_tokens);
+    expect(n >= 40, "--data ", source, ": ", n, " tokens are too few to train on");
+    c.valid_bytes_per_token = (double)known->bytes / n;
+    c.valid = c.train;
+    c.valid.first = keep;
+    c.valid.count = n - keep;
+    c.train.count = keep;
     return c;
 }
 
+Corpus load_corpus(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
+    if (source == "stories") return stories(tokenizer, seed);
+    if (!fs::exists(source))
+        fail("--data " + source + ": no such file or folder", "or `stories`, the embedded corpus");
+    return files(source, tokenizer, seed);
+}
+
+// ------------------------------------------------------------- [3] tokens become windows, windows batches
 Sequences read_sequences(const std::string &file, int V) {
     std::ifstream in(file);
     expect(in.good(), "--tokens ", file, ": cannot be read");
@@ -111,14 +222,14 @@ Sequences windows(Corpus &c, const Tokenizer &tokenizer, long position, int B, i
         long start = g * T;
         while (c.next_story >= 0 && (long)c.train.size() < start + T + 1) {
             const Tale tale = tell(c.seed, c.next_story++);
-            if (!tale.held_out) append_document(c.train, tale.text, tokenizer);
+            if (!tale.held_out) append_document(c.train.memory, tale.text, tokenizer);
         }
         if (c.next_story < 0) {
             expect((long)c.train.size() > T, "--data ", c.source, ": ", c.train.size(),
                    " tokens, fewer than one context of ", T);
             start = window_start(c, g, T);
         }
-        batch.emplace_back(c.train.begin() + start, c.train.begin() + start + T + 1);
+        batch.push_back(c.train.read(start, T + 1));
     }
     return batch;
 }

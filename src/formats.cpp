@@ -94,8 +94,7 @@ static void write_experts(Json &json, const Config &c) {
     json["num_nextn_predict_layers"] = c.D;
 }
 
-// Sizes are JSON integers and factors JSON reals (1.0, never 1): transformers checks it. The ids of the
-// tokens that begin and end a text belong to the tokenizer; null is "not said here".
+// Sizes are JSON integers and factors JSON reals (1.0, never 1): transformers checks it.
 static Json config_json(const Config &c) {
     const std::string type = model_type(c), dtype = sizeof(real) == 4 ? "float32" : "float64";
     const char *name = type == "llama" ? "Llama" : type == "deepseek_v3" ? "DeepseekV3" : "DeepseekEdu";
@@ -111,8 +110,8 @@ static Json config_json(const Config &c) {
     json["rope_scaling"] = rope_scaling(c);
     json["initializer_range"] = c.init_std;
     json["tie_word_embeddings"] = c.tied;
-    json["bos_token_id"] = nullptr;
-    json["eos_token_id"] = nullptr;
+    json["bos_token_id"] = c.bos < 0 ? Json(nullptr) : Json(c.bos);
+    json["eos_token_id"] = c.eos < 0 ? Json(nullptr) : Json(c.eos);
     json["use_cache"] = true;
     for (const Field &field : config_fields())
         if (is_own_field(field.name, type)) json["deepseek"][field.name] = field.get(c);
@@ -213,6 +212,13 @@ static void refuse_unknown_parts(const JsonObject &json) {
     expect(!given(json, "quantization_config"), json.name, ": quantization_config: cannot be read");
 }
 
+// Of several tokens that end a text, the first. One beyond the vocabulary, which some have, is none.
+static int token_id(const JsonObject &json, const char *key, int V) {
+    if (!given(json, key)) return -1;
+    const Json &value = json.json.at(key), &id = value.is_array() && !value.empty() ? value.front() : value;
+    return id.is_number_unsigned() && id.get<uint64_t>() < (uint64_t)V ? (int)id.get<uint64_t>() : -1;
+}
+
 static Config parse_config(const JsonObject &json) {
     const std::string type = get_string(json, "model_type");
     Config c;
@@ -222,6 +228,8 @@ static Config parse_config(const JsonObject &json) {
         fail(json.name + ": unknown model_type '" + type + "'", "known: llama, deepseek_v3, deepseek_edu");
     refuse_unknown_parts(json);
     read_sizes(json, sizes_of_all, c);
+    c.bos = token_id(json, "bos_token_id", c.V);
+    c.eos = token_id(json, "eos_token_id", c.V);
     c.eps = get_real(json, "rms_norm_eps", 0, 1, 1e-6);
     c.init_std = get_real(json, "initializer_range", 0, 100, 0.02);
     c.tied = get_bool(json, "tie_word_embeddings", false);

@@ -315,12 +315,12 @@ void set_attribute(const Op &op, int code, Attr &a, const std::string &assignmen
     const std::vector<std::string> names = words_of(op.attributes), functions = functions_of(code);
     if (std::find(names.begin(), names.end(), name) == names.end())
         fail("--set " + name + ": unknown attribute of " + op.name,
-             names.empty() ? cat(op.name, " has none") : "did you mean " + nearest(name, names) + "?");
+             names.empty() ? cat(op.name, " has none") : did_you_mean(name, names));
     if (name == "f" && !value.empty() && std::isalpha((unsigned char)value[0])) {
         const auto at = std::find(functions.begin(), functions.end(), value);
+        const std::string all = "`deepseek op --list` shows all";
         if (at == functions.end())
-            fail("--set " + assignment + ": no such function",
-                 "did you mean " + nearest(value, functions) + "?");
+            fail("--set " + assignment + ": no such function", did_you_mean(value, functions, all));
         a.f = (int)(at - functions.begin());
     }
 #define X(type, attribute, usual, meaning) \
@@ -346,7 +346,7 @@ void check_names(const Op &op, const std::string &in, const Safetensors &file) {
     for (const auto &[name, entry] : file.tensors)
         if (std::find(known.begin(), known.end(), name) == known.end())
             fail(cat(in, ": tensor '", name, "' is unknown to ", op.name, " (", op.signature, ")"),
-                 "did you mean " + nearest(name, known) + "?");
+                 did_you_mean(name, known, "`deepseek op --list` shows all"));
 }
 
 const Op &op_named(const std::string &name) {
@@ -355,7 +355,7 @@ const Op &op_named(const std::string &name) {
         if (name == op.name) return op;
         names.push_back(op.name);
     }
-    fail("no op '" + name + "'", "did you mean " + nearest(name, names) + "? `deepseek op --list` shows all");
+    fail("no op '" + name + "'", did_you_mean(name, names, "`deepseek op --list` shows all"));
 }
 
 // sum_i <out_i, d_i>: its backward hands every output the gradient that the file names.

@@ -4,13 +4,16 @@
 #include <filesystem>
 #include <iostream>
 #include <omp.h>
+#include <optional>
 #include <unistd.h>
+#include <utility>
 
 #include "../deepseek.h"
 #include "../tokenizer.h"
 #include "files.h"
 #include "inspect.h"
 #include "lean.h"
+#include "progress.h"
 #include "tokenize_verb.h"
 #include "stories.h"
 #include "text.h"
@@ -46,14 +49,17 @@ void add_train(CLI::App &app) {
     static Options o;
     CLI::App *v = verb(app, "train", "Train a model",
                        "deepseek train --preset v3-tiny --data stories --steps 500 --out runs/v3");
-    v->add_option("--preset", o.preset, "a preset's name or file; `deepseek config --list` shows them")
-        ->capture_default_str();
-    v->add_option("--init", o.init, "start from a checkpoint's weights");
+    const auto preset =
+        v->add_option("--preset", o.preset, "a preset's name or file; `deepseek config --list` shows them")
+            ->capture_default_str();
+    v->add_option("--init", o.init, "start from a checkpoint's weights (and its tokenizer)")
+        ->excludes(preset);
     v->add_option("--set", o.set, "field=value of the configuration (repeatable)");
-    v->add_option("--data", o.data, "stories, a file or a folder of texts")->capture_default_str();
-    v->add_option("--tokens", o.tokens, "a file of token ids, one sequence a line, instead of --data");
-    v->add_option("--tokenizer", o.tokenizer, "bytes, or a tokenizer.json or its folder")
-        ->capture_default_str();
+    const auto data =
+        v->add_option("--data", o.data, "stories, a file or a folder of texts")->capture_default_str();
+    v->add_option("--tokens", o.tokens, "a file of token ids, one sequence a line, instead of --data")
+        ->excludes(data);
+    v->add_option("--tokenizer", o.tokenizer, "bytes (the default), or a tokenizer.json or its folder");
     v->add_option("--batch", o.batch, "sequences of a step")->capture_default_str();
     v->add_option("--context", o.context, "tokens of a sequence; 0: the model's");
     v->add_option("--accumulate", o.accumulate, "batches of a step")->capture_default_str();
@@ -78,16 +84,29 @@ void add_train(CLI::App &app) {
     });
 }
 
+void add_generation(CLI::App &v, std::string &model, Generation &g) {
+    v.add_option("--model", model, "a checkpoint's folder")->required();
+    v.add_option("--max-tokens", g.max_tokens, "")->capture_default_str();
+    v.add_option("--temperature", g.sampling.temperature, "0: always the likeliest")->capture_default_str();
+    v.add_option("--top-k", g.sampling.top_k, "choose among the k likeliest; 0: all");
+    v.add_option("--top-p", g.sampling.top_p, "choose among the likeliest up to this probability")
+        ->capture_default_str();
+    v.add_option("--seed", g.sampling.seed, "")->capture_default_str();
+}
+
+void check_generation(const Generation &g) {
+    expect(g.sampling.temperature >= 0, "--temperature ", g.sampling.temperature, " is negative");
+    expect(g.sampling.top_p > 0 && g.sampling.top_p <= 1, "--top-p ", g.sampling.top_p, " is not in (0, 1]");
+    expect(g.sampling.top_k >= 0, "--top-k ", g.sampling.top_k, " is negative");
+    expect(g.max_tokens >= 1, "--max-tokens ", g.max_tokens, " is not positive");
+}
+
 struct GenerateOptions { std::string model, prompt = "Once"; int n = 1; Generation g; } generate_options;
 
 void run_generate() {
     use_common();
     GenerateOptions &o = generate_options;
-    expect(o.g.sampling.temperature >= 0, "--temperature ", o.g.sampling.temperature, " is negative");
-    expect(o.g.sampling.top_p > 0 && o.g.sampling.top_p <= 1, "--top-p ", o.g.sampling.top_p,
-           " is not in (0, 1]");
-    expect(o.g.sampling.top_k >= 0, "--top-k ", o.g.sampling.top_k, " is negative");
-    expect(o.g.max_tokens >= 1, "--max-tokens ", o.g.max_tokens, " is not positive");
+    check_generation(o.g);
     expect(o.n >= 1 && o.n <= 4096, "--n ", o.n, " is not between 1 and 4096");
     const Model m = load_model(o.model);
     const Tokenizer tokenizer = load_tokenizer(o.model);
@@ -97,9 +116,11 @@ void run_generate() {
     if (tokenizer.find("<｜end▁of▁sentence｜>") >= 0) o.g.stop = {tokenizer.find("<｜end▁of▁sentence｜>")};
     if (o.n == 1) {                                      // streamed
         StreamDecoder text{tokenizer, ""};
-        std::cout << o.prompt << std::flush;
-        generate(m, {prompt}, o.g, [&](int, int id) { std::cout << text.push(id) << std::flush; });
-        std::cout << text.finish() << "\n";
+        std::string first = o.prompt;                    // said once the model has agreed to it
+        generate(m, {prompt}, o.g, [&](int, int id) {
+            std::cout << std::exchange(first, "") << text.push(id) << std::flush;
+        });
+        std::cout << first << text.finish() << "\n";
         return;
     }
     for (const auto &ids : generate(m, Sequences(o.n, prompt), o.g))
@@ -110,41 +131,109 @@ void add_generate(CLI::App &app) {
     GenerateOptions &o = generate_options;
     CLI::App *v = verb(app, "generate", "Continue a text",
                        "deepseek generate --model runs/v3 --prompt \"Once upon a time\"");
-    v->add_option("--model", o.model, "a checkpoint's folder")->required();
     v->add_option("--prompt", o.prompt, "what to continue; empty: begin anew")->capture_default_str();
     v->add_option("--n", o.n, "how many, side by side")->capture_default_str();
-    v->add_option("--max-tokens", o.g.max_tokens, "")->capture_default_str();
-    v->add_option("--temperature", o.g.sampling.temperature, "0: always the likeliest")
-        ->capture_default_str();
-    v->add_option("--top-k", o.g.sampling.top_k, "choose among the k likeliest; 0: all");
-    v->add_option("--top-p", o.g.sampling.top_p, "choose among the likeliest up to this probability")
-        ->capture_default_str();
-    v->add_option("--seed", o.g.sampling.seed, "")->capture_default_str();
+    add_generation(*v, o.model, o.g);
     v->callback(run_generate);
+}
+
+struct ChatOptions { std::string model, style = "v3", system; bool thinking = false; Generation g; };
+
+// One answer, streamed. What the model thought (V3.2's template wants it apart) is all before </think>.
+Message answer(const Model &m, const Tokenizer &tokenizer, const std::vector<int> &prompt,
+               const Generation &g) {
+    StreamDecoder text{tokenizer, ""};
+    std::string said;
+    const auto print = [&](const std::string &part) {
+        said += part;
+        std::cout << part << std::flush;
+    };
+    generate(m, {prompt}, g, [&](int, int id) { print(text.push(id)); });
+    print(text.finish());
+    std::cout << "\n";
+    const std::string end_think = "</think>";
+    const size_t end = said.find(end_think);
+    if (end == std::string::npos) return {"assistant", said, {}, ""};
+    return {"assistant", said.substr(end + end_think.size()), {}, said.substr(0, end)};
+}
+
+// A line is a turn. When the conversation no longer fits into the model's context, its oldest turns go.
+void run_chat(ChatOptions &o) {
+    use_common();
+    check_generation(o.g);
+    const Model m = load_model(o.model);
+    const Tokenizer tokenizer = load_tokenizer(o.model);
+    std::vector<Message> talk;
+    if (!o.system.empty()) talk.push_back({"system", o.system, {}, ""});
+    const auto encoded = [&] { return chat_prompt(o.style, talk, o.thinking).encode(tokenizer); };
+    const size_t opening = talk.size(), fits = m.c.context - std::min(o.g.max_tokens, m.c.context / 2);
+    expect(encoded().size() < fits, "--system: ", encoded().size(), " tokens leave no room in a context of ",
+           m.c.context);
+    o.g.stop = {tokenizer.special("<｜end▁of▁sentence｜>")};
+    const bool person = isatty(0);
+    if (person) std::cout << "A line is a message. /new begins anew, Ctrl-D ends.\n";
+    const auto next = [&](std::string &line) {
+        if (person) std::cout << "> " << std::flush;
+        return (bool)std::getline(std::cin, line);
+    };
+    for (std::string line; next(line);) {
+        if (line == "/new") talk.resize(opening);
+        if (line == "/new" || line.empty()) continue;
+        talk.push_back({"user", line, {}, ""});
+        std::vector<int> prompt = encoded();
+        for (; prompt.size() > fits && talk.size() > opening + 1; prompt = encoded())
+            talk.erase(talk.begin() + opening, talk.begin() + opening + 2);
+        if (prompt.size() > fits) {
+            std::cerr << "too long: " << prompt.size() << " tokens, and there is room for " << fits << "\n";
+            talk.pop_back();
+            continue;
+        }
+        talk.push_back(answer(m, tokenizer, prompt, o.g));
+    }
+    if (person) std::cout << "\n";
+}
+
+void add_chat(CLI::App &app) {
+    static ChatOptions o;
+    CLI::App *v = verb(app, "chat", "Talk to a model, line by line",
+                       "deepseek chat --model runs/v3 --style v3 --system \"Answer in one sentence.\"");
+    v->add_option("--style", o.style, "the template: llm, v2, v3, r1, v3.1, v3.2")->capture_default_str();
+    v->add_option("--system", o.system, "what stands before the conversation");
+    v->add_flag("--thinking", o.thinking, "v3.1, v3.2: let it think first");
+    add_generation(*v, o.model, o.g);
+    v->callback([] { run_chat(o); });
 }
 
 void add_eval(CLI::App &app) {
     static std::string model, data = "stories";
-    static int batch = 8, seed = 1;
+    static int batch = 8, context = 0;
     CLI::App *v =
         verb(app, "eval", "Measure a model on held-out text", "deepseek eval --model runs/v3 --data stories");
     v->add_option("--model", model, "a checkpoint's folder")->required();
     v->add_option("--data", data, "stories, a file or a folder; its held-out part is read")
         ->capture_default_str();
     v->add_option("--batch", batch, "sequences at a time")->capture_default_str();
+    v->add_option("--context", context, "tokens of a sequence; 0: the model's");
     v->callback([] {
         use_common();
         expect(batch >= 1, "--batch ", batch, " is not positive");
         const Model m = load_model(model);
         const Tokenizer tokenizer = load_tokenizer(model);
-        const Corpus corpus = load_corpus(data, tokenizer, seed);
-        const size_t T = std::min<size_t>(m.c.context, corpus.valid.size() - 1);
+        expect(context >= 0 && context <= m.c.context, "--context ", context,
+               ": the model's longest sequence is ", m.c.context);
+        const Corpus corpus = load_corpus(data, tokenizer, 1);
+        const size_t T = std::min<size_t>(context ? context : m.c.context, corpus.valid.size() - 1);
         std::vector<Sequences> batches(1);
         for (size_t at = 0; at + T < corpus.valid.size(); at += T) {
             if ((int)batches.back().size() == batch) batches.emplace_back();
-            batches.back().emplace_back(corpus.valid.begin() + at, corpus.valid.begin() + at + T + 1);
+            batches.back().push_back(corpus.valid.read(at, T + 1));
         }
-        const double nats = evaluate(m, batches);
+        std::optional<Progress> bar;
+        if (isatty(1)) bar.emplace(0, (long)batches.size());
+        const double nats = evaluate(m, batches, [&](long done) {
+            if (bar) bar->update(done, "batches");
+        });
+        bar.reset();
         printf("%.4f nats per token, %.4f bits per byte, perplexity %.3f, on %zu held-out tokens\n", nats,
                nats / std::log(2.0) / corpus.valid_bytes_per_token, std::exp(nats), corpus.valid.size());
     });
@@ -176,8 +265,8 @@ void add_config(CLI::App &app) {
     static bool list = false;
     CLI::App *v =
         verb(app, "config", "Show a configuration and what it costs", "deepseek config --preset deepseek-v3");
-    v->add_option("--preset", preset, "a preset's name or file");
-    v->add_option("--model", model, "or a checkpoint's folder");
+    const auto by_name = v->add_option("--preset", preset, "a preset's name or file");
+    v->add_option("--model", model, "or a checkpoint's folder")->excludes(by_name);
     v->add_option("--set", set, "field=value (repeatable)");
     v->add_flag("--list", list, "show presets and fields");
     v->callback([] {
@@ -270,6 +359,7 @@ int main(int argc, char **argv) {
     app.footer("`deepseek VERB --help` shows a verb's options and an example.");
     add_train(app);
     add_generate(app);
+    add_chat(app);
     add_eval(app);
     add_tokenize_verb(app);
     lean::lean_verb(
@@ -285,7 +375,8 @@ int main(int argc, char **argv) {
     std::vector<std::string> verbs;
     for (const CLI::App *v : app.get_subcommands({})) verbs.push_back(v->get_name());
     if (argv[1][0] != '-' && !std::count(verbs.begin(), verbs.end(), argv[1]))
-        return complain(cat("no verb '", argv[1], "'"), "did you mean " + nearest(argv[1], verbs) + "?");
+        return complain(cat("no verb '", argv[1], "'"),
+                        did_you_mean(argv[1], verbs, "`deepseek --help` shows all"));
     try {
         app.parse(argc, argv);
         return 0;
@@ -295,6 +386,8 @@ int main(int argc, char **argv) {
         return e.get_exit_code();
     } catch (const CLI::ParseError &e) {
         return complain(e.what(), cat("`deepseek ", argc > 1 ? argv[1] : "", " --help` shows the options"));
+    } catch (const Interrupted &) {
+        return 130;
     } catch (const Error &e) {
         return complain(e.what(), e.hint);
     } catch (const std::filesystem::filesystem_error &e) {

@@ -1,9 +1,18 @@
-// progress.h: what people watch while they wait: a bar on a terminal, a plain line now and then in a file.
+// progress.h: what people watch while they wait (a bar on a terminal, a plain line now and then in a file),
+// and how they end it.
 #pragma once
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <string>
 #include <unistd.h>
+
+// Ctrl-C, and the SIGTERM of a scheduler: asked for by work that has something to save or to clear away.
+inline volatile std::sig_atomic_t interrupted = 0;
+inline void catch_interrupt() {
+    for (int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });
+}
+struct Interrupted {};                                   // thrown where nothing is to be saved; exit code 130
 
 class Progress {
 public:

@@ -20,12 +20,16 @@ inline int edit_distance(const std::string &a, const std::string &b) {
     return row[b.size()];
 }
 
-// The up to three known words nearest to what was typed: "v3-nano, v3-tiny".
-inline std::string nearest(const std::string &word, std::vector<std::string> known) {
+// The up to three known words nearest to what was typed: "did you mean v3-nano, v3-tiny?". A word is near if
+// it keeps half of its letters. `all` says where all are listed.
+inline std::string did_you_mean(const std::string &word, std::vector<std::string> known,
+                                const std::string &all = "") {
     std::stable_sort(known.begin(), known.end(), [&](const auto &a, const auto &b) {
         return edit_distance(word, a) < edit_distance(word, b);
     });
     std::string list;
-    for (size_t i = 0; i < std::min<size_t>(3, known.size()); i++) list += (i ? ", " : "") + known[i];
-    return list;
+    for (size_t i = 0; i < known.size() && i < 3; i++)
+        if (edit_distance(word, known[i]) <= std::max(1, (int)word.size() / 2))
+            list += (i ? ", " : "did you mean ") + known[i];
+    return list.empty() ? all : list + "?" + (all.empty() ? "" : " ") + all;
 }

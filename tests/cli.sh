@@ -8,7 +8,7 @@ BINARY=$(realpath "$1")
 HERE=$(mktemp -d)
 trap 'rm -rf "$HERE"' EXIT
 cd "$HERE"
-export OMP_NUM_THREADS=1
+export OMP_NUM_THREADS=1 XDG_CACHE_HOME=$HERE/cache
 passed=0 failed=0
 
 pass() { passed=$((passed + 1)); }
@@ -92,7 +92,7 @@ refused "threads" $nano --threads 1000000
 refused "preset" train --preset v3-nanno
 hinted "v3-nano"
 refused "preset" config --preset nothing-like-it
-refused "does-not-exist" $nano --init does-not-exist
+refused "does-not-exist" train --init does-not-exist
 refused "model" generate --prompt x
 refused "model" eval
 refused "op" op frobnicate --in a --out b
@@ -113,7 +113,7 @@ refused "d = " $nano --set d=-5
 refused "d = " $nano --set d=1000000000
 refused "n_layers" $nano --set n_layers=0
 refused "n_layers" $nano --set n_layers=-1
-refused "V = " $nano --set V=1
+refused "vocabulary only 1" $nano --set V=1
 refused "tokenizer" $nano --set V=100
 refused "d_hR" $nano --set d_hR=7
 refused "d_hR" $nano --set d_hR=0
@@ -194,6 +194,14 @@ cp -r run cut
 head -c 3000 run/training.safetensors >cut/training.safetensors
 refused "training.safetensors" $base --batch 2 --context 16 --steps 4 --out cut --resume
 
+# What contradicts is refused, not chosen from.
+refused "preset excludes" $nano --init run
+refused "data excludes" $nano --data stories --tokens ids.txt
+refused "preset excludes" config --preset v3-nano --model run
+refused "context" eval --model run --context 65
+refused "D = 20" $base --set context=16 --set D=20
+refused "factor" $base --set scaling=yarn --set factor=0.5
+
 # --------------------------------------------------------------------------------------------------- generate
 accepted generate --model run --prompt "Once" --max-tokens 5
 accepted eval --model run
@@ -208,6 +216,17 @@ refused "top-k" generate --model run --top-k -1
 refused "max-tokens" generate --model run --max-tokens 0
 refused "n 0" generate --model run --n 0
 refused "no-such-file" eval --model run --data no-such-file
+printf 'Hello\n/new\n\nAgain\n' >talk.txt
+accepted chat --model run --style llm --max-tokens 5
+refused "no token" chat --model run --style v3
+refused "v9 is not one of" chat --model run --style v9
+refused "leave no room" chat --model run --style v2 --system "$(printf 'x%.0s' $(seq 64))"
+code=0
+"$BINARY" chat --model run --style v2 --max-tokens 5 >out 2>err <talk.txt || code=$?
+holds "chat answers two of four lines" "$code" = 0 -a "$(wc -l <out)" -ge 2
+printf '%0200d\n' 1 >talk.txt
+"$BINARY" chat --model run --style llm --max-tokens 5 >out 2>err <talk.txt
+holds "chat: what does not fit is said" "$(grep -c 'too long: 2[0-9]* tokens' err)" = 1
 refused "empty.txt" eval --model run --data empty.txt
 refused "batch" eval --model run --batch 0
 refused "no-such-file" dump --model run --tokens no-such-file --out dump.safetensors
@@ -269,7 +288,7 @@ refused "model.safetensors" generate --model damaged
 cp run/model.safetensors damaged/model.safetensors
 printf '\000\000\300\177' | dd of=damaged/model.safetensors bs=1 seek=$((size - 4)) conv=notrunc status=none
 refused "no number" generate --model damaged
-refused "no number" $nano --init damaged
+refused "no number" train --init damaged
 sed 's/model\.norm\.weight/model.nurm.weight/' run/model.safetensors >damaged/model.safetensors
 refused "model.norm.weight" generate --model damaged
 rm damaged/model.safetensors
@@ -291,6 +310,10 @@ holds "Ctrl-C saves a checkpoint" -s stopped/training.safetensors
 steps=$(($(wc -l <stopped/metrics.csv) - 1))
 accepted train --preset v3-nano --batch 2 --context 16 --steps $((steps + 2)) --out stopped --resume
 holds "--resume goes on where Ctrl-C stopped" "$(wc -l <stopped/metrics.csv)" = $((steps + 3))
+cp stopped/training.safetensors before.safetensors
+run train --preset v3-nano --batch 2 --context 16 --steps $((steps + 2)) --out stopped --resume
+holds "a finished run has nothing to do, and says so" "$(grep -c "nothing to do" out)" = 1
+holds "and is not touched" "$(cmp stopped/training.safetensors before.safetensors)" = ""
 holds "no temporary file is left" -z "$(find run stopped -name '*tmp*' -o -name '*.part')"
 
 # A run in one piece, and the same run interrupted after 2 of 4 steps: the same bytes of weights.

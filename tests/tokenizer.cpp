@@ -524,3 +524,52 @@ TEST_CASE("tokenizer: without PCRE2 bytes and plain BPE work and a pattern is a 
     CHECK(contains(error_of(with_pattern("a")), "this build has no PCRE2"));
     CHECK_THROWS_AS(Trainer(pretokenizer("v3")), Error);
 }
+
+TEST_CASE("parts: of a long text encode to the ids of the whole, with all pre-tokenisers") {
+    std::string text;
+    const std::string lines[] = {"One day, Tom's 12345 cats\n",
+                                 "  indented   \n\n",
+                                 "x = {1};\r\n",
+                                 "中文。\n",
+                                 "\n",
+                                 "  \n  ...\n",
+                                 "end!?\n\n\n",
+                                 "émile\u3000\n",
+                                 "a\tb \n"};
+    std::mt19937 random(1);
+    for (int i = 0; i < 3000; i++) text += lines[random() % std::size(lines)];
+    for (const char *name : {"v3", "coder", "llm"}) {
+        CAPTURE(name);
+        Trainer trainer(pretokenizer(name));
+        trainer.read(text);
+        const Tokenizer t = trainer.train(400);
+        const std::vector<std::string_view> parts = t.parts(text, 500);
+        CHECK(parts.size() > text.size() / 500);
+        std::vector<int> ids;
+        std::string whole;
+        for (std::string_view part : parts) {
+            CHECK(part.size() <= 500);
+            whole += part;
+            const std::vector<int> more = t.encode_plain(part);
+            ids.insert(ids.end(), more.begin(), more.end());
+        }
+        CHECK(whole == text);
+        CHECK(ids == t.encode_plain(text));
+    }
+}
+
+TEST_CASE("parts: without a line's end they end between characters, and a text that must stay whole does") {
+    std::string text;
+    for (int i = 0; i < 1000; i++) text += "中é😀";
+    std::string whole;
+    const Tokenizer bytes = byte_tokenizer();
+    for (std::string_view part : bytes.parts(text, 100)) {
+        CHECK(repair_utf8(part) == part);
+        whole += part;
+    }
+    CHECK(whole == text);
+    CHECK(bytes.parts(text, 100).size() == 91);          // 9,000 bytes; 99 = 11 times 9 are the most that fit
+    Trainer trainer(pretokenizer("none"));               // one piece, so merges reach over every seam
+    trainer.read("abababab");
+    CHECK(trainer.train(260 + 20).parts(std::string(1000, '\n'), 100).size() == 1);
+}

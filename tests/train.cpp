@@ -9,6 +9,7 @@
 #include <numeric>
 #include <unistd.h>
 
+#include "../src/files.h"
 #include "../src/stories.h"
 #include "../tokenizer.h"
 #include "check.h"
@@ -310,8 +311,7 @@ TEST_CASE("training: the loss falls on stories with v3-nano, on held-out ones to
     Training t(o, initialised(load_preset("v3-nano"), 1));
     std::vector<Sequences> held_out(1);
     for (int i = 0; i < 8; i++) {
-        const auto from = stories.corpus.valid.begin() + i * 32;
-        held_out[0].emplace_back(from, from + 33);
+        held_out[0].push_back(stories.corpus.valid.read(i * 32, 33));
     }
     const double before = evaluate(t.model, held_out);
     StepReport first = {}, last = {};
@@ -428,8 +428,8 @@ Corpus counting(int n, uint64_t seed) {                  // a "file" whose token
     Corpus c;
     c.source = "counting";
     c.seed = seed;
-    c.train.resize(n);
-    std::iota(c.train.begin(), c.train.end(), 0);
+    c.train.memory.resize(n);
+    std::iota(c.train.memory.begin(), c.train.memory.end(), 0);
     return c;
 }
 std::vector<int> starts(Corpus &c, long position, int B, int T) {
@@ -494,6 +494,90 @@ TEST_CASE("windows: stories follow each other without overlap, and are those of 
     CHECK(text == expected);
     Stories later;
     CHECK(later.read(7, 3, T) == Sequences(w.begin() + 7, w.begin() + 10));
+}
+
+namespace {
+namespace fs = std::filesystem;
+
+// A folder with a text, and a cache of its own.
+struct TextFile {
+    fs::path folder = fs::temp_directory_path() / cat("deepseek-data-", getpid());
+    std::string text = (folder / "text.txt").string();
+    TextFile() {
+        fs::create_directories(folder);
+        setenv("XDG_CACHE_HOME", folder.c_str(), 1);
+    }
+    ~TextFile() { fs::remove_all(folder); }
+    void write(const std::string &content) const { write_atomically(text, content); }
+    std::vector<fs::path> cached() const {
+        std::vector<fs::path> files;
+        for (const auto &entry : fs::directory_iterator(folder / "deepseek")) files.push_back(entry.path());
+        return files;
+    }
+};
+
+std::vector<int> all_tokens(const Corpus &c) {
+    std::vector<int> ids = c.train.read(0, c.train.size()), last = c.valid.read(0, c.valid.size());
+    ids.insert(ids.end(), last.begin(), last.end());
+    return ids;
+}
+std::vector<int> with_end(const Tokenizer &t, const std::string &text) {
+    std::vector<int> ids = t.encode_plain(text);
+    ids.push_back(t.special("<｜end▁of▁sentence｜>"));
+    return ids;
+}
+}  // namespace
+
+TEST_CASE("data: a file's ids are kept on disk, and used while text and tokenizer stay the same") {
+    const TextFile file;
+    const Tokenizer bytes = byte_tokenizer();
+    const std::string first = story_set(true, 3000, 0), second = story_set(true, 3000, 1);
+    file.write(first);
+    CHECK(all_tokens(load_corpus(file.text, bytes, 1)) == with_end(bytes, first));
+    REQUIRE(file.cached().size() == 1);
+    const fs::path ids = file.cached()[0];
+    CHECK(fs::file_size(ids) == 2 * (first.size() + 1) + 40);     // 16 bits an id, and the footer
+    const auto made = fs::last_write_time(ids);
+    CHECK(all_tokens(load_corpus(file.text, bytes, 1)) == with_end(bytes, first));
+    CHECK(fs::last_write_time(ids) == made);             // not made again
+
+    file.write(second);                                  // another text: made anew, in the same place
+    CHECK(all_tokens(load_corpus(file.text, bytes, 1)) == with_end(bytes, second));
+    CHECK(file.cached().size() == 1);
+
+    Tokenizer large = bytes;                             // another tokenizer: a file of its own, of 32 bits
+    large.vocabulary.resize(70000);
+    large.vocabulary[69999] = "<x>";
+    large.added.push_back({"<x>", 69999, false, false});
+    large.prepare();
+    CHECK(all_tokens(load_corpus(file.text, large, 1)) == with_end(large, second));
+    CHECK(file.cached().size() == 2);
+}
+
+TEST_CASE("data: ids on disk that are damaged or cut off are made anew") {
+    const TextFile file;
+    const Tokenizer bytes = byte_tokenizer();
+    const std::string text = story_set(true, 3000, 0);
+    file.write(text);
+    load_corpus(file.text, bytes, 1);
+    const std::string ids = file.cached()[0];
+    const std::string good = read_text(ids, 1 << 20);
+    for (const std::string &bad : {good.substr(0, 100), good.substr(0, 7), good + "x", good.substr(2),
+                                   good.substr(0, good.size() - 1) + "\x7f"}) {
+        write_atomically(ids, bad);
+        CHECK(all_tokens(load_corpus(file.text, bytes, 1)) == with_end(bytes, text));
+    }
+}
+
+TEST_CASE("data: a text of many megabytes, with broken characters, becomes the ids of the whole") {
+    const TextFile file;
+    const Tokenizer bytes = byte_tokenizer();
+    std::string text;
+    while (text.size() < 9 << 20) text += story_set(true, 1 << 17, 0) + "\xff\xc3(\xe2\x82";
+    file.write(text);
+    const Corpus c = load_corpus(file.text, bytes, 1);
+    CHECK(all_tokens(c) == with_end(bytes, text));
+    CHECK(c.valid.size() == (c.train.size() + c.valid.size()) / 20 + 1);
 }
 
 TEST_CASE("data: a file that is missing or shorter than a context is refused") {

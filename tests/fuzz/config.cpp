@@ -1,6 +1,4 @@
 // libFuzzer target: any bytes are JSON, or an Error; and what parses can be asked, written and read again.
-//
-//   clang++ -std=c++20 -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/config.cpp src/files.cpp
 #include <cstdlib>
 #include <cstring>
 #include "src/error.h"

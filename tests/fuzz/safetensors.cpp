@@ -2,8 +2,6 @@
 //
 // Random bytes almost never begin with the length of their own header, so an odd first byte asks for help:
 // the next two bytes are taken as that length, and the file is what follows.
-//
-//   clang++ -std=c++20 -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/safetensors.cpp src/files.cpp
 #include <cstdlib>
 #include <cstring>
 #include "src/error.h"

@@ -2,9 +2,6 @@
 //   even   the rest is a tokenizer.json: it is read, used and written, or refused with an Error, nothing else
 //   odd    the rest is a text: encode and decode give it back (after its repair, when it is not UTF-8), under
 //          all pre-tokenisers; a stream shows what decode gives
-//
-// clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DHAVE_PCRE2 -I. tests/fuzz/tokenizer.cpp
-//         tokenizer.cpp src/regex.cpp src/tokenizer_json.cpp -lpcre2-8
 #include <cstdio>
 #include <cstdlib>
 

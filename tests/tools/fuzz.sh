@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
-# libFuzzer (clang) on the readers of foreign files, FUZZ_SECONDS each.
+# libFuzzer (clang) on the readers of foreign files, FUZZ_SECONDS each.  fuzz.sh [NAME...]
 set -eu
 cd "$(dirname "$0")/../.."
 mkdir -p build/fuzz
-for target in tests/fuzz/*.cpp; do
-    name=$(basename "$target" .cpp)
-    sources=$(sed -n 's|^//  *clang.*tests/fuzz/[a-z_]*\.cpp ||p' "$target")
-    clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -I. -DHAVE_PCRE2 "$target" $sources -lpcre2-8 -o "build/fuzz/$name"
+command -v clang++ >/dev/null || { echo "fuzz: clang++ with libFuzzer is needed (apt install clang)"; exit 1; }
+sources_of() {
+    case $1 in
+        safetensors | config) echo src/files.cpp ;;
+        tokenizer) echo tokenizer.cpp src/regex.cpp src/tokenizer_json.cpp src/files.cpp ;;
+        lean | lean_bytes) echo src/lean.cpp src/lean_text.cpp src/lean_theorems.cpp tests/lean_second_opinion.cpp ;;
+    esac
+}
+for name in ${@:-safetensors config tokenizer lean lean_bytes}; do
+    target=tests/fuzz/${name%_bytes}.cpp                 # lean_bytes: plain bytes, not edits of valid proofs
+    flags=$([ "$name" = lean_bytes ] && echo -DRAW_BYTES || true)
+    clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -I. -DHAVE_PCRE2 $flags "$target" $(sources_of "$name") \
+        -lpcre2-8 -o "build/fuzz/$name"
     mkdir -p "build/fuzz/$name-corpus"
     seeds=""
     [ -d "tests/fuzz/seeds/$name" ] && seeds="tests/fuzz/seeds/$name"

