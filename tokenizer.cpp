@@ -8,8 +8,8 @@
 // struct, Tokenizer, whose fields are those of a Hugging Face tokenizer.json; the first has no merges, the
 // second no stages.
 //
-// This file gives exactly the ids of the reference library (tests/oracle/check_tokenizer.py compares). It is not a
-// general tokenizer library: no normalisers, no word pieces, no unigram models. Reading and writing
+// This file gives exactly the ids of the reference library (tests/oracle/check_tokenizer.py compares). It is
+// not a general tokenizer library: no normalisers, no word pieces, no unigram models. Reading and writing
 // tokenizer.json is src/tokenizer_json.cpp, regular expressions are src/regex.cpp.
 //
 // [1] bytes        UTF-8, bytes as letters, the byte tokenizer

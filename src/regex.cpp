@@ -5,10 +5,10 @@
 // tokenizers:
 //
 //   \s \S       PCRE2 counts U+180E as white space, Oniguruma does not: both are spelled out
-//   \p{L} ...   Oniguruma 6.9.10 knows Unicode 16, PCRE2 10.42 Unicode 14: the classes only grew, so the
-//               additions are written beside \p{X}. (A PCRE2 that knows more than Unicode 16 would need the
-//               whole class spelled out.)
-//   \h \w \d    \h is a hexadecimal digit there; \w and \d are Unicode's
+//   \p{L} ...   Oniguruma 6.9.10 knows Unicode 16, PCRE2 10.42 Unicode 14: the categories only grew, so the
+//               additions are written beside \p{X}. (U+1171E alone moved, from Mn to Mc. A PCRE2 that knows
+//               more than Unicode 16 would need the whole category spelled out.)
+//   \h \w \d    \h is a hexadecimal digit there, \d is \p{Nd}, and \w has its own list
 //   ^ $         match at every line, so PCRE2_MULTILINE
 //   refused     what would compile here and mean something else: nested sets and && in [ ], (?m), {n}+, {,n}
 //
@@ -31,23 +31,36 @@ static const char *white_space = "9-D 20 85 A0 1680 2000-200A 2028 2029 202F 205
 static const char *not_white_space =
     "0-8 E-1F 21-84 86-9F A1-167F 1681-1FFF 200B-2027 202A-202E 2030-205E 2060-2FFF 3001-10FFFF";
 
-// What Unicode 15 and 16 added to each class, in hexadecimal.
-struct Added { const char *name, *ranges; };
+// What Unicode 15 and 16 added to each category, in hexadecimal. \p{L} is all that begin with L.
+struct Added { std::string_view name; const char *ranges; };
 static const Added newer_unicode[] = {
-    {"L", "1C89-1C8A A7CB-A7CD A7DA-A7DC 105C0-105F3 10D4A-10D65 10D6F-10D85 10EC2-10EC4 1123F-11240 "
-          "11380-11389 1138B 1138E 11390-113B5 113B7 113D1 113D3 11BC0-11BE0 11F02 11F04-11F10 11F12-11F33 "
-          "1342F 13441-13446 13460-143FA 16100-1611D 16D40-16D6C 18CFF 1B132 1B155 1DF25-1DF2A 1E030-1E06D "
-          "1E4D0-1E4EB 1E5D0-1E5ED 1E5F0 2B739 2EBF0-2EE5D 31350-323AF"},
-    {"M", "897 CF3 ECE 10D69-10D6D 10EFC-10EFF 11241 113B8-113C0 113C2 113C5 113C7-113CA 113CC-113D0 113D2 "
-          "113E1-113E2 11F00-11F01 11F03 11F34-11F3A 11F3E-11F42 11F5A 13440 13447-13455 1611E-1612F 1E08F "
-          "1E4EC-1E4EF 1E5EE-1E5EF"},
-    {"N", "10D40-10D49 116D0-116E3 11BF0-11BF9 11F50-11F59 16130-16139 16D70-16D79 1CCF0-1CCF9 1D2C0-1D2D3 "
-          "1E4F0-1E4F9 1E5F1-1E5FA"},
-    {"P", "1B4E-1B4F 1B7F 10D6E 113D4-113D5 113D7-113D8 11B00-11B09 11BE1 11F43-11F4F 16D6D-16D6F 1E5FF"},
-    {"S", "2427-2429 2FFC-2FFF 31E4-31E5 31EF 10D8E-10D8F 1CC00-1CCEF 1CD00-1CEB3 1F6DC 1F774-1F776 "
-          "1F77B-1F77F 1F7D9 1F8B2-1F8BB 1F8C0-1F8C1 1FA75-1FA77 1FA87-1FA89 1FA8F 1FAAD-1FAAF 1FABB-1FABF "
-          "1FAC6 1FACE-1FACF 1FADA-1FADC 1FADF 1FAE8-1FAE9 1FAF7-1FAF8 1FBCB-1FBEF"},
+    {"Lu", "1C89 A7CB-A7CC A7DA A7DC 10D50-10D65"},
+    {"Ll", "1C8A A7CD A7DB 10D70-10D85 1DF25-1DF2A"},
+    {"Lm", "10D4E 10D6F 16D40-16D42 16D6B-16D6C 1E030-1E06D 1E4EB"},
+    {"Lo", "105C0-105F3 10D4A-10D4D 10D4F 10EC2-10EC4 1123F-11240 11380-11389 1138B 1138E 11390-113B5 "
+           "113B7 113D1 113D3 11BC0-11BE0 11F02 11F04-11F10 11F12-11F33 1342F 13441-13446 13460-143FA "
+           "16100-1611D 16D43-16D6A 18CFF 1B132 1B155 1E4D0-1E4EA 1E5D0-1E5ED 1E5F0 2B739 2EBF0-2EE5D "
+           "31350-323AF"},
+    {"Mn", "897 ECE 10D69-10D6D 10EFC-10EFF 11241 113BB-113C0 113CE 113D0 113D2 113E1-113E2 11F00-11F01 "
+           "11F36-11F3A 11F40 11F42 11F5A 13440 13447-13455 1611E-16129 1612D-1612F 1E08F 1E4EC-1E4EF "
+           "1E5EE-1E5EF"},
+    {"Mc", "CF3 113B8-113BA 113C2 113C5 113C7-113CA 113CC-113CD 113CF 1171E 11F03 11F34-11F35 11F3E-11F3F "
+           "11F41 1612A-1612C"},
+    {"Nd", "10D40-10D49 116D0-116E3 11BF0-11BF9 11F50-11F59 16130-16139 16D70-16D79 1CCF0-1CCF9 "
+           "1E4F0-1E4F9 1E5F1-1E5FA"},
+    {"No", "1D2C0-1D2D3"},
+    {"Pd", "10D6E"},
+    {"Po", "1B4E-1B4F 1B7F 113D4-113D5 113D7-113D8 11B00-11B09 11BE1 11F43-11F4F 16D6D-16D6F 1E5FF"},
+    {"Sm", "10D8E-10D8F"},
+    {"So", "2427-2429 2FFC-2FFF 31E4-31E5 31EF 1CC00-1CCEF 1CD00-1CEB3 1F6DC 1F774-1F776 1F77B-1F77F 1F7D9 "
+           "1F8B2-1F8BB 1F8C0-1F8C1 1FA75-1FA77 1FA87-1FA89 1FA8F 1FAAD-1FAAF 1FABB-1FABF 1FAC6 "
+           "1FACE-1FACF 1FADA-1FADC 1FADF 1FAE8-1FAE9 1FAF7-1FAF8 1FBCB-1FBEF"},
+    {"Cf", "13439-1343F"},
 };
+
+// What \w has besides letters, marks, digits and connectors: superscripts and fractions of Latin-1, letters
+// in circles and squares.
+static const char *other_word_characters = "B2-B3 B9 BC-BE 24B6-24E9 1F130-1F149 1F150-1F169 1F170-1F189";
 
 // --------------------------------------------------------------------------------------- [2] translation
 
@@ -63,9 +76,10 @@ std::string hex_ranges(const std::string &table) {
 }
 
 static std::string property(const std::string &name) {
-    for (const auto &[known, added] : newer_unicode)
-        if (name == known) return "\\p{" + name + "}" + hex_ranges(added);
-    return "\\p{" + name + "}";
+    std::string out = "\\p{" + name + "}";
+    for (const auto &[category, added] : newer_unicode)
+        if (category.starts_with(name)) out += hex_ranges(added);
+    return out;
 }
 
 std::string shown(std::string_view text) {
@@ -109,8 +123,10 @@ static std::string translate_escape(const std::string &pattern, size_t &i, bool 
     else if (c == 's') set = hex_ranges(white_space);
     else if (c == 'S') set = hex_ranges(not_white_space);
     else if (c == 'h') set = "0-9A-Fa-f";
-    else if (c == 'd') set = "\\p{Nd}";
-    else if (c == 'w') set = property("L") + property("M") + property("N") + "\\p{Pc}";
+    else if (c == 'd') set = property("Nd");
+    else if (c == 'w')
+        set = property("L") + property("M") + property("Nd") + "\\p{Nl}\\p{Pc}" +
+              hex_ranges(other_word_characters);
     else if (c == 'H' || c == 'D' || c == 'W') refuse(std::string("\\") + c, pattern);
     else return {'\\', c};
     return in_set ? set : "[" + set + "]";
