@@ -41,6 +41,8 @@ oracle: all                     ## against PyTorch and transformers (installs th
 	@tests/tools/oracle.sh
 race: all                       ## tokens per second beside transformers, in one run
 	@tests/tools/oracle.sh race
+signature: all                  ## does this change numbers? twenty losses against the commit before, bit by bit
+	@tests/tools/signature.sh
 fuzz: | build                   ## libFuzzer on the readers, FUZZ_SECONDS each
 	@tests/tools/fuzz.sh
 bench: all                      ## this machine's peaks, tokens per second, time per op
@@ -51,4 +53,4 @@ clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc mutants break lint lines map oracle race fuzz bench ci clean help
+.PHONY: all deps demo test gradcheck debug asan nvcc mutants break lint lines map oracle race signature fuzz bench ci clean help
