@@ -412,7 +412,7 @@ int train(const Options &o) {
     Tokenizer tokenizer = load_tokenizer(tokenizer_of(o));
     Training t(o, starting_model(o, tokenizer));
     Data data = open_data(o, t.model.c, std::move(tokenizer));
-    catch_interrupt();
+    const CatchInterrupt stop;
     if (o.resume) t.resume(o.out);
     std::error_code cannot;
     if (!o.out.empty()) fs::create_directories(o.out, cannot);

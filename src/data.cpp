@@ -109,7 +109,7 @@ static void encode_files(const std::vector<std::string> &paths, const Tokenizer 
     for (const std::string &path : paths) total += (long)fs::file_size(path);
     std::optional<Progress> bar;                         // only where it takes more than a moment
     if (total > 1 << 24) bar.emplace(0, total >> 20);
-    catch_interrupt();
+    const CatchInterrupt stop;
     AtomicFile out(target);
     for (const std::string &path : paths)
         encode_file(path, tokenizer, out, f, repaired, [&] {

@@ -7,11 +7,16 @@
 #include <string>
 #include <unistd.h>
 
-// Ctrl-C, and the SIGTERM of a scheduler: asked for by work that has something to save or to clear away.
+// Ctrl-C, and the SIGTERM of a scheduler: while a CatchInterrupt lives they only set `interrupted`. For work
+// that has something to save or to clear away.
 inline volatile std::sig_atomic_t interrupted = 0;
-inline void catch_interrupt() {
-    for (int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });
-}
+struct CatchInterrupt {
+    static void all(void (*handler)(int)) {
+        for (int signal : {SIGINT, SIGTERM}) std::signal(signal, handler);
+    }
+    CatchInterrupt() { all([](int) { interrupted = 1; }); }
+    ~CatchInterrupt() { all(SIG_DFL); }
+};
 struct Interrupted {};                                   // thrown where nothing is to be saved; exit code 130
 
 class Progress {
