@@ -543,7 +543,7 @@ struct Mapping;
 struct Tokens {                                   // ids in memory, or a part of a mapped file that holds them
     std::vector<int> memory = {};
     std::shared_ptr<const Mapping> file = {};
-    int width = 4;                                       // bytes of an id in the file: 2 or 4
+    int width = 4, V = 0;                                // bytes of an id in the file: 2 or 4; below V
     size_t first = 0, count = 0;                         // the part of the file
     size_t size() const { return file ? count : memory.size(); }
     std::vector<int> read(size_t at, size_t count) const;        // a copy

@@ -497,6 +497,7 @@ struct Tokenizer::Tables {
     int of_byte[256];                                          // -1: this byte is not in the vocabulary
     PairMap ranks;                                             // (left, right) -> place in merges
     Trie first, second;                                        // added tokens: not normalized, normalized
+    Trie plain_first, plain_second;                            // the same without control tokens
     std::vector<std::shared_ptr<Regex>> regexes;               // one a stage, null where it does not cut
     StringMap<std::vector<int>> cache;                         // pieces that were merged before
 };
@@ -509,6 +510,12 @@ static std::shared_ptr<Regex> regex_of(const Stage &stage) {
     return std::make_shared<Regex>(stage.pattern, stage.literal);
 }
 
+// Begin of sentence, <think>, <｜User｜>: what a template writes and no user may. Others are text, like the `ü`
+// of deepseek-llm, which has a token of its own because its vocabulary lacks that byte.
+static bool is_control(const AddedToken &a) {
+    return a.special || a.text[0] == '<' || a.text.find("｜") != std::string::npos;
+}
+
 void Tokenizer::prepare() {
     auto t = std::make_shared<Tables>();
     for (const AddedToken &a : added) {
@@ -517,6 +524,7 @@ void Tokenizer::prepare() {
                shown(a.text));
         if (!t->added.emplace(a.text, a.id).second) continue;
         (a.normalized ? t->second : t->first).add(a.text, a.id);
+        if (!is_control(a)) (a.normalized ? t->plain_second : t->plain_first).add(a.text, a.id);
     }
     t->special.resize(size());
     for (const AddedToken &a : added) t->special[a.id] = a.special;
@@ -615,20 +623,31 @@ static void split_at(const Trie &added, std::string_view text, std::vector<int> 
 
 // The third tokenizer, whole: added tokens (in two rounds: a short one of the first goes before a longer one
 // of the second), pre-tokenisers, bytes, merges.
-std::vector<int> Tokenizer::encode(std::string_view text) const {
-    if (!valid_utf8(text)) return encode(repair_utf8(text));
+static std::vector<int> encode_around(const Tokenizer &t, std::string_view text, const Trie &first,
+                                      const Trie &second) {
+    if (!valid_utf8(text)) return encode_around(t, repair_utf8(text), first, second);
     std::vector<int> ids;
-    split_at(tables->first, text, ids, [&](std::string_view gap) {
-        split_at(tables->second, gap, ids, [&](std::string_view words) { encode_words(*this, words, ids); });
+    split_at(first, text, ids, [&](std::string_view gap) {
+        split_at(second, gap, ids, [&](std::string_view words) { encode_words(t, words, ids); });
     });
     return ids;
 }
 
+std::vector<int> Tokenizer::encode(std::string_view text) const {
+    return encode_around(*this, text, tables->first, tables->second);
+}
+
 std::vector<int> Tokenizer::encode_plain(std::string_view text) const {
-    if (!valid_utf8(text)) return encode_plain(repair_utf8(text));
-    std::vector<int> ids;
-    encode_words(*this, text, ids);
-    return ids;
+    return encode_around(*this, text, tables->plain_first, tables->plain_second);
+}
+
+// Not a control character, and no space of any script (nor anything of the block of general punctuation that
+// holds most of them). UTF-8 sorts as its code points.
+static bool visible(std::string_view text, size_t at) {
+    while (at > 0 && (text[at] & 0xC0) == 0x80) at--;
+    const std::string_view c = text.substr(at, character_at(text, at).length);
+    return c > " " && !(c >= "\u007f" && c <= "\u00a0") && c != "\u1680" &&
+           !(c >= "\u2000" && c <= "\u206f") && c != "\u3000";
 }
 
 // A text larger than memory is encoded in parts of at most `most` bytes. They end after a line, between two
@@ -639,13 +658,12 @@ std::vector<std::string_view> Tokenizer::parts(std::string_view text, size_t mos
     bool cut = merges.empty();
     for (const Stage &stage : stages) cut = cut || !stage.pattern.empty();
     for (const Stage &stage : stages) cut = cut && !stage.prefix_space;
-    const auto visible = [&](size_t i) { return (unsigned char)text[i] > ' '; };
     std::vector<std::string_view> list;
     while (cut && text.size() > most) {
         size_t end = most;
         for (; end > 2; end--) {
             const size_t before = end - (text[end - 2] == '\r' && end > 3 ? 3 : 2);
-            if (text[end - 1] == '\n' && visible(before) && visible(end)) break;
+            if (text[end - 1] == '\n' && visible(text, before) && visible(text, end)) break;
         }
         if (end <= 2) end = most;
         while (end > most - 4 && (text[end] & 0xC0) == 0x80) end--;

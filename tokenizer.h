@@ -45,7 +45,7 @@ struct Tokenizer {
     const std::string &bytes(int id) const;                    // what it decodes to; unknown: ""
     bool is_special(int id) const;
     std::vector<int> encode(std::string_view text) const;      // added tokens in the text are tokens
-    std::vector<int> encode_plain(std::string_view text) const;    // they are words: for users' text
+    std::vector<int> encode_plain(std::string_view text) const;   // control tokens are words: for users' text
     std::string decode(const std::vector<int> &ids, bool skip_special = false) const;
     std::vector<std::string_view> parts(std::string_view text, size_t most = 1 << 22) const; // of a long text
     std::string to_json() const;

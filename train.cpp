@@ -355,8 +355,9 @@ struct Data {                        // where a run's windows come from
     }
     std::vector<Sequences> held_out() const {
         std::vector<Sequences> batches;
-        const size_t end = std::min(corpus.valid.size(), (size_t)T * batch * 16 + 1);
-        for (size_t at = 0; at + T + 1 <= end; at += T) {
+        const size_t n = corpus.valid.size(), T = n ? std::min<size_t>(this->T, n - 1) : 0;
+        const size_t end = std::min(n, T * batch * 16 + 1);
+        for (size_t at = 0; T > 0 && at + T + 1 <= end; at += T) {
             if (batches.empty() || (int)batches.back().size() == batch) batches.emplace_back();
             batches.back().push_back(corpus.valid.read(at, T + 1));
         }
@@ -410,6 +411,10 @@ static void check_options(const Options &o) {
 int train(const Options &o) {
     check_options(o);
     Tokenizer tokenizer = load_tokenizer(tokenizer_of(o));
+    if (o.resume && fs::exists(o.out + "/tokenizer.json") &&
+        load_tokenizer(o.out).to_json() != tokenizer.to_json())
+        fail("--resume: " + o.out + " was trained with another tokenizer",
+             "the same options go on with a run");
     Training t(o, starting_model(o, tokenizer));
     Data data = open_data(o, t.model.c, std::move(tokenizer));
     const CatchInterrupt stop;
@@ -426,6 +431,7 @@ int train(const Options &o) {
         t.save(o.out);
     };
     Progress progress(t.step, o.steps);
+    const std::vector<Sequences> held_out = data.held_out();
     const long eval_every = o.eval_every ? o.eval_every : std::max(1l, o.steps / 5), first = t.step;
     double spent = 0;
     long tokens = 0;
@@ -439,8 +445,8 @@ int train(const Options &o) {
         row << t.step << std::setprecision(9) << "," << r.loss << "," << std::lround(r.tokens / took) << ","
             << r.lm << "," << r.mtp << "," << r.balance << "," << r.lr << "," << r.gradient_norm << ","
             << r.max_vio << ",";
-        if (o.tokens.empty() && (t.step % eval_every == 0 || t.step == o.steps)) {
-            const double nats = evaluate(t.model, data.held_out());
+        if (!held_out.empty() && (t.step % eval_every == 0 || t.step == o.steps)) {
+            const double nats = evaluate(t.model, held_out);
             const double bits = nats / std::log(2.0) / data.corpus.valid_bytes_per_token;
             row << nats << "," << bits;
             write_load(o, t.step, r.load);

@@ -13,6 +13,7 @@
 #include <iostream>
 #include <numeric>
 #include <optional>
+#include <unistd.h>
 
 #include "../deepseek.h"
 #include "../tokenizer.h"
@@ -22,8 +23,8 @@
 
 namespace fs = std::filesystem;
 
-constexpr long held_out_bytes = 1 << 17;                          // of the stories
-constexpr size_t held_out_tokens = 1 << 22;                       // at most, of a file
+constexpr long held_out_bytes = 1 << 17;                 // of the stories; of a file: a twentieth, or
+constexpr size_t most_held_out_bytes = 1 << 24;
 constexpr const char *end_token = "<｜end▁of▁sentence｜>";
 
 // ----------------------------------------------------------------------------------- [1] texts become tokens
@@ -48,12 +49,23 @@ static Corpus stories(const Tokenizer &tokenizer, uint64_t seed) {
     return c;
 }
 
+static std::string cache_folder() {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    return cache && *cache ? cat(cache, "/deepseek") : cat(home && *home ? home : ".", "/.cache/deepseek");
+}
+
 std::vector<int> Tokens::read(size_t at, size_t count) const {
     assert(at + count <= size());
     if (!file) return {memory.begin() + at, memory.begin() + at + count};
     const uint8_t *p = file->data + (first + at) * width;
-    if (width == 2) return {(const uint16_t *)p, (const uint16_t *)p + count};
-    return {(const int32_t *)p, (const int32_t *)p + count};
+    const std::vector<int> ids = width == 2
+                                     ? std::vector<int>((const uint16_t *)p, (const uint16_t *)p + count)
+                                     : std::vector<int>((const int32_t *)p, (const int32_t *)p + count);
+    for (int id : ids)
+        if (id < 0 || id >= V)
+            fail(cat("the ids kept in ", cache_folder(), " are damaged: ", id, " is not below ", V),
+                 "delete that folder; it is made anew");
+    return ids;
 }
 
 // ------------------------------------------------------------------------------ [2] files, encoded only once
@@ -62,7 +74,8 @@ std::vector<int> Tokens::read(size_t at, size_t count) const {
 // tokenizer, or a text with another size or time, and it is made anew.
 struct Footer {
     char magic[8] = {'d', 's', ' ', 'i', 'd', 's', ' ', '1'};
-    uint64_t made_of, tokens, bytes, width;              // bytes: of the text; width: of an id
+    uint64_t made_of, tokens = 0, train_tokens = 0;      // train_tokens: the first ones; the rest is held out
+    uint64_t bytes = 0, train_bytes, width;              // bytes: of the text; width: of an id
 };
 
 static uint64_t fingerprint(std::string_view text) {     // FNV-1a
@@ -71,44 +84,49 @@ static uint64_t fingerprint(std::string_view text) {     // FNV-1a
     return h;
 }
 
-static std::string cache_folder() {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    return cache && *cache ? cat(cache, "/deepseek") : cat(home && *home ? home : ".", "/.cache/deepseek");
+// Where to cut a text near `at`: behind the end of a line, if there is one in the next `slack` bytes, else
+// between two characters.
+static size_t cut_near(std::string_view text, size_t at, size_t slack) {
+    const size_t line = text.substr(at, slack).find('\n');
+    if (line != std::string_view::npos) return at + line + 1;
+    while (at > 0 && (text[at] & 0xC0) == 0x80) at--;
+    return at;
 }
 
-static std::vector<std::string> files_of(const std::string &source) {
-    if (!fs::is_directory(source)) return {source};
-    std::vector<std::string> paths;
-    for (const auto &entry : fs::recursive_directory_iterator(source))
-        if (entry.is_regular_file() && entry.file_size()) paths.push_back(entry.path());
-    expect(!paths.empty(), "--data ", source, ": no text in this folder");
-    std::sort(paths.begin(), paths.end());               // the order of a folder is not the same everywhere
-    return paths;
-}
-
-// Writes the ids of one text, part by part; adds to the footer's counts and to `repaired`.
+// Writes the ids of one text, part by part; adds to the footer's counts and to `repaired`. The text in which
+// the training part ends is cut there.
 static void encode_file(const std::string &path, const Tokenizer &tokenizer, AtomicFile &out, Footer &f,
                         long &repaired, const std::function<void()> &progress) {
-    const Mapping text(path);
+    const Mapping mapping(path);
+    const std::string_view text((const char *)mapping.data, mapping.size);
     const auto write = [&](const std::vector<int> &ids) {
         const std::vector<uint16_t> narrow(f.width == 2 ? ids.begin() : ids.end(), ids.end());
         out.write(f.width == 2 ? (const void *)narrow.data() : ids.data(), ids.size() * f.width);
         f.tokens += ids.size();
     };
-    for (std::string_view part : tokenizer.parts({(const char *)text.data, text.size})) {
-        write(tokenizer.encode_plain(repair_utf8(part, &repaired)));
-        f.bytes += part.size();
-        progress();
-    }
+    const auto encode = [&](std::string_view stretch) {
+        for (std::string_view part : tokenizer.parts(stretch)) {
+            write(tokenizer.encode_plain(repair_utf8(part, &repaired)));
+            f.bytes += part.size();
+            progress();
+        }
+    };
+    const bool last = !f.train_tokens && f.bytes + text.size() > f.train_bytes;
+    const size_t at = f.train_bytes - f.bytes, cut = last ? cut_near(text, at, (text.size() - at) / 2) : 0;
+    if (cut) encode(text.substr(0, cut));
+    if (last) f.train_bytes = f.bytes, f.train_tokens = f.tokens;
+    encode(text.substr(cut));
     if (tokenizer.find(end_token) >= 0) write({tokenizer.find(end_token)});
 }
 
 static void encode_files(const std::vector<std::string> &paths, const Tokenizer &tokenizer,
                          const std::string &target, Footer f) {
-    long total = 0, repaired = 0;
-    for (const std::string &path : paths) total += (long)fs::file_size(path);
+    size_t total = 0;
+    long repaired = 0;
+    for (const std::string &path : paths) total += fs::file_size(path);
+    f.train_bytes = total - std::min(total / 20, most_held_out_bytes);
     std::optional<Progress> bar;                         // only where it takes more than a moment
-    if (total > 1 << 24) bar.emplace(0, total >> 20);
+    if (total > 1 << 24) bar.emplace(0, (long)(total >> 20));
     const CatchInterrupt stop;
     AtomicFile out(target);
     for (const std::string &path : paths)
@@ -130,44 +148,49 @@ static std::optional<Footer> open_ids(const std::string &path, uint64_t made_of,
     memcpy(&f, tokens.file->data + tokens.file->size - sizeof f, sizeof f);
     const bool whole = memcmp(f.magic, expected.magic, sizeof f.magic) == 0 && f.made_of == made_of &&
                        (f.width == 2 || f.width == 4) &&
-                       (tokens.file->size - sizeof f) / f.width == f.tokens;
+                       tokens.file->size - sizeof f == f.tokens * f.width && f.train_tokens <= f.tokens;
     tokens.width = (int)f.width;
     tokens.count = f.tokens;
     return whole ? std::optional(f) : std::nullopt;
 }
 
-// Every file of a folder is a document; so is a single file. The last twentieth is held out.
+// Every file of a folder is a document; so is a single file. The last twentieth of the bytes is held out, so
+// that tokenizers can be compared on the same text.
 static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
-    const std::vector<std::string> paths = files_of(source);
+    const std::vector<std::string> paths = files_below(source);
     const std::string tokenizer_json = tokenizer.to_json();
     std::string ingredients = tokenizer_json;
     for (const std::string &path : paths)
         ingredients += cat("\n", path, " ", fs::file_size(path), " ",
                            fs::last_write_time(path).time_since_epoch().count());
     const fs::path place = fs::weakly_canonical(source);
+    const std::string stem = place.stem().string();
     std::ostringstream name;                             // one file for each pair of source and tokenizer
-    name << place.stem().string() << "-" << std::hex << fingerprint(place.string() + tokenizer_json)
-         << ".ids";
+    if (stem.size() < 60) name << stem << "-";
+    name << std::hex << fingerprint(place.string() + tokenizer_json) << ".ids";
     const std::string target = cache_folder() + "/" + name.str();
 
     Corpus c;
     c.source = source;
     c.seed = seed;
-    Footer f = {.made_of = fingerprint(ingredients), .tokens = 0, .bytes = 0,
-                .width = tokenizer.size() <= 1 << 16 ? 2u : 4u};
+    const Footer f = {.made_of = fingerprint(ingredients), .train_bytes = 0,
+                      .width = tokenizer.size() <= 1 << 16 ? 2u : 4u};
+    c.train.V = tokenizer.size();
     if (!open_ids(target, f.made_of, c.train)) {
-        fs::create_directories(cache_folder());
+        std::error_code cannot;
+        fs::create_directories(cache_folder(), cannot);
+        if (cannot || access(cache_folder().c_str(), W_OK) != 0)
+            fail("the folder for a text's ids, " + cache_folder() + ", cannot be written",
+                 "XDG_CACHE_HOME names another place for it");
         encode_files(paths, tokenizer, target, f);
     }
     const auto known = open_ids(target, f.made_of, c.train);
     expect(known, target, ": was replaced while it was read");
-    const size_t n = known->tokens, keep = n - std::min(n - n * 19 / 20, held_out_tokens);
-    expect(n >= 40, "--data ", source, ": ", n, " tokens are too few to train on");
-    c.valid_bytes_per_token = (double)known->bytes / n;
+    expect(known->tokens >= 40, "--data ", source, ": ", known->tokens, " tokens are too few to train on");
     c.valid = c.train;
-    c.valid.first = keep;
-    c.valid.count = n - keep;
-    c.train.count = keep;
+    c.valid.first = c.train.count = known->train_tokens;
+    c.valid.count = known->tokens - known->train_tokens;
+    c.valid_bytes_per_token = (double)(known->bytes - known->train_bytes) / c.valid.count;
     return c;
 }
 

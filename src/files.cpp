@@ -161,6 +161,19 @@ void write_atomically(const std::string &path, std::string_view text) {
     file.commit();
 }
 
+// The order of a folder is not the same everywhere, so it is sorted. Empty files are left out.
+std::vector<std::string> files_below(const std::string &path) {
+    namespace fs = std::filesystem;
+    if (!fs::is_directory(path)) return {path};
+    std::vector<std::string> files;
+    for (const auto &entry :
+         fs::recursive_directory_iterator(path, fs::directory_options::skip_permission_denied))
+        if (entry.is_regular_file() && entry.file_size()) files.push_back(entry.path());
+    expect(!files.empty(), path, ": no files in it");
+    std::sort(files.begin(), files.end());
+    return files;
+}
+
 // ---------------------------------------------------------------- [2] JSON
 
 // The library's parser takes any iterator; this one tells how far it has read.

@@ -7,7 +7,7 @@
 // What it is not: it knows nothing of models. Which keys a config.json has and which tensors a checkpoint
 // needs is the business of those who call.
 //
-//   [1] whole files        Mapping, read_text, AtomicFile, write_atomically
+//   [1] whole files        Mapping, read_text, AtomicFile, write_atomically, files_below
 //   [2] JSON               parse_json, dump_json, get_int, get_real, get_bool, get_string
 //   [3] safetensors, in    read_safetensors, parse_safetensors, read_reals, read_ints
 //   [4] safetensors, out   write_safetensors
@@ -56,6 +56,7 @@ private:
 };
 
 void write_atomically(const std::string &path, std::string_view text);
+std::vector<std::string> files_below(const std::string &path);     // of a folder, sorted; or just this file
 std::string read_text(const std::string &path, size_t limit);      // limit: the most bytes it may have
 
 // ---------------------------------------------------------------- [2] JSON

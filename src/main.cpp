@@ -56,7 +56,9 @@ void add_train(CLI::App &app) {
         ->excludes(preset);
     v->add_option("--set", o.set, "field=value of the configuration (repeatable)");
     const auto data =
-        v->add_option("--data", o.data, "stories, a file or a folder of texts")->capture_default_str();
+        v->add_option("--data", o.data,
+                      "stories, a file or a folder of texts (their ids are kept in ~/.cache/deepseek)")
+            ->capture_default_str();
     v->add_option("--tokens", o.tokens, "a file of token ids, one sequence a line, instead of --data")
         ->excludes(data);
     v->add_option("--tokenizer", o.tokenizer, "bytes (the default), or a tokenizer.json or its folder");
@@ -94,6 +96,13 @@ void add_generation(CLI::App &v, std::string &model, Generation &g) {
     v.add_option("--seed", g.sampling.seed, "")->capture_default_str();
 }
 
+Tokenizer tokenizer_of(const Model &m, const std::string &folder) {
+    Tokenizer tokenizer = load_tokenizer(folder);
+    expect(tokenizer.size() <= m.c.V, folder, ": the tokenizer has ", tokenizer.size(),
+           " tokens, the model's vocabulary only ", m.c.V);
+    return tokenizer;
+}
+
 void check_generation(const Generation &g) {
     expect(g.sampling.temperature >= 0, "--temperature ", g.sampling.temperature, " is negative");
     expect(g.sampling.top_p > 0 && g.sampling.top_p <= 1, "--top-p ", g.sampling.top_p, " is not in (0, 1]");
@@ -109,7 +118,7 @@ void run_generate() {
     check_generation(o.g);
     expect(o.n >= 1 && o.n <= 4096, "--n ", o.n, " is not between 1 and 4096");
     const Model m = load_model(o.model);
-    const Tokenizer tokenizer = load_tokenizer(o.model);
+    const Tokenizer tokenizer = tokenizer_of(m, o.model);
     std::vector<int> prompt = tokenizer.encode_plain(o.prompt);
     if (prompt.empty())
         prompt = {tokenizer.special("<｜end▁of▁sentence｜>")}; // what stands before every story
@@ -162,7 +171,7 @@ void run_chat(ChatOptions &o) {
     use_common();
     check_generation(o.g);
     const Model m = load_model(o.model);
-    const Tokenizer tokenizer = load_tokenizer(o.model);
+    const Tokenizer tokenizer = tokenizer_of(m, o.model);
     std::vector<Message> talk;
     if (!o.system.empty()) talk.push_back({"system", o.system, {}, ""});
     const auto encoded = [&] { return chat_prompt(o.style, talk, o.thinking).encode(tokenizer); };
@@ -218,7 +227,7 @@ void add_eval(CLI::App &app) {
         use_common();
         expect(batch >= 1, "--batch ", batch, " is not positive");
         const Model m = load_model(model);
-        const Tokenizer tokenizer = load_tokenizer(model);
+        const Tokenizer tokenizer = tokenizer_of(m, model);
         expect(context >= 0 && context <= m.c.context, "--context ", context,
                ": the model's longest sequence is ", m.c.context);
         const Corpus corpus = load_corpus(data, tokenizer, 1);

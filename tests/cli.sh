@@ -202,6 +202,16 @@ refused "context" eval --model run --context 65
 refused "D = 20" $base --set context=16 --set D=20
 refused "factor" $base --set scaling=yarn --set factor=0.5
 
+# Another tokenizer is not the one that a checkpoint's weights know.
+cp -r run other
+printf 'One day, a cat sat on a mat. %.0s' $(seq 20) >words.txt
+"$BINARY" tokenize --train words.txt --vocab 300 --out other >out 2>err || wrong "tokenize --train"
+refused "another tokenizer" train --preset v3-nano --batch 2 --context 16 --steps 4 --out other --resume
+refused "vocabulary only" eval --model other
+refused "vocabulary only" generate --model other
+XDG_CACHE_HOME=/proc/nowhere refused "cannot be written" $base --data words.txt --steps 1
+hinted "XDG_CACHE_HOME"
+
 # --------------------------------------------------------------------------------------------------- generate
 accepted generate --model run --prompt "Once" --max-tokens 5
 accepted eval --model run
