@@ -149,9 +149,10 @@ class Decider {
   public:
     explicit Decider(Formulas &formulas);
     ~Decider();
-    Answer provable(const std::vector<Formula> &context, Formula goal, long budget = 200000);
-    long sequents() const;  // that the last question took
-    void forget();          // after Formulas::clear
+    // `spent` is told how much of the budget it took.
+    Answer provable(const std::vector<Formula> &context, Formula goal, long budget = 200000,
+                    long *spent = nullptr);
+    void forget();  // after Formulas::clear
   private:
     struct Search;
     std::unique_ptr<Search> search;

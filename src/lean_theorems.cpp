@@ -36,12 +36,21 @@ struct SequentHash {
 struct Decider::Search {
     Formulas &formulas;
     std::unordered_map<Sequent, bool, SequentHash> known = {};
+    size_t known_size = 0;  // formulas in the keys of `known`
     long spent = 0, budget = 0;
     int depth = 0;
 
     struct OutOfBudget {};
     static constexpr int max_depth = 5000;  // calls: the stack is no place to find out
-    static constexpr size_t max_known = 500000;
+    static constexpr size_t max_known = 10000000, page = 64;
+
+    // Everything is paid for: a sequent, each further `page` hypotheses that are copied with it, and each
+    // formula that is taken apart.
+    void pay(size_t amount) {
+        spent += long(amount);
+        if (spent > budget)
+            throw OutOfBudget{};
+    }
 
     Kind kind(Formula f) const { return formulas[f].kind; }
     static bool has(const Sequent &s, Formula f) { return std::binary_search(s.begin(), s.end(), f); }
@@ -60,6 +69,10 @@ struct Decider::Search {
     void implication(Sequent &context, std::vector<Formula> &todo, Formula f);
     bool prove(Sequent context, std::vector<Formula> todo, Formula goal);
     bool choose(const Sequent &context, Formula goal);
+    void forget() {
+        known.clear();
+        known_size = 0;
+    }
 };
 
 // An implication on the left, by its antecedent. What is left in the context: p → B, and (C → D) → B.
@@ -85,10 +98,16 @@ void Decider::Search::implication(Sequent &context, std::vector<Formula> &todo, 
 }
 
 // The invertible rules on the left: adds `todo` to the context, taken apart. True if the context has False.
+// A context is a set, so what was taken apart once is not again: (C ∨ D) → B gives B twice, and a conjunction
+// of n such antecedents would give it 2^n times.
 bool Decider::Search::simplify(Sequent &context, std::vector<Formula> &todo) {
+    std::unordered_set<Formula> seen;
     while (!todo.empty()) {
         Formula f = todo.back();
         todo.pop_back();
+        if (!seen.insert(f).second || has(context, f))
+            continue;
+        pay(1);
         const Formulas::Node n = formulas[f];
         switch (n.kind) {
             case Truth: break;
@@ -113,7 +132,8 @@ bool Decider::Search::simplify(Sequent &context, std::vector<Formula> &todo) {
 }
 
 bool Decider::Search::prove(Sequent context, std::vector<Formula> todo, Formula goal) {
-    if (++spent > budget || depth >= max_depth)
+    pay(1 + context.size() / page);
+    if (depth >= max_depth)
         throw OutOfBudget{};
     if (kind(goal) == Truth || std::find(todo.begin(), todo.end(), goal) != todo.end() ||
         simplify(context, todo))
@@ -161,25 +181,28 @@ bool Decider::Search::choose(const Sequent &context, Formula goal) {
             yes = prove(rest, {implies(inner.b, f.b), inner.a}, inner.b) && prove(rest, {f.b}, goal);
         }
     }
-    if (known.size() >= max_known)
-        known.clear();
+    if (known_size >= max_known)
+        forget();
+    known_size += key.size();
     known.emplace(std::move(key), yes);
     return yes;
 }
 
 Decider::Decider(Formulas &formulas) : search(new Search{formulas}) {}
 Decider::~Decider() = default;
-long Decider::sequents() const { return search->spent; }
-void Decider::forget() { search->known.clear(); }
+void Decider::forget() { search->forget(); }
 
-Answer Decider::provable(const std::vector<Formula> &context, Formula goal, long budget) {
+Answer Decider::provable(const std::vector<Formula> &context, Formula goal, long budget, long *spent) {
     search->spent = search->depth = 0;
     search->budget = budget;
+    Answer answer = Unknown;
     try {
-        return search->prove({}, context, goal) ? Yes : No;
+        answer = search->prove({}, context, goal) ? Yes : No;
     } catch (Search::OutOfBudget) {
-        return Unknown;
     }
+    if (spent)
+        *spent = search->spent;
+    return answer;
 }
 
 Class classify(Formulas &formulas, Decider &decider, const Statement &s, bool *known) {
@@ -224,8 +247,10 @@ struct Extraction {
     Script script = {};
     std::set<Sequent> branch = {};  // the sequents from the root to here
     int column = 2, visits = 0;
+    long left = 2000000;  // sequents for all questions together
     static constexpr size_t max_lines = 200;
     static constexpr int max_visits = 2000;
+    static constexpr long max_sequents = 200000;  // for one question
 
     struct Sub {
         std::vector<Hypothesis> context;
@@ -237,7 +262,10 @@ struct Extraction {
         std::vector<Formula> gamma;
         for (const Hypothesis &h : context)
             gamma.push_back(h.formula);
-        return decider.provable(gamma, goal) == Yes;
+        long spent = 0;
+        bool yes = decider.provable(gamma, goal, std::min(left, max_sequents), &spent) == Yes;
+        left -= std::min(left, spent);
+        return yes;
     }
     bool line(const std::string &tactic) {
         script.push_back(std::string(column, ' ') + tactic);
@@ -268,7 +296,9 @@ struct Extraction {
     bool forward(const Sub &s, const std::vector<Hypothesis> &needed, bool &tried);
     bool choices(const Sub &s, const std::vector<Hypothesis> &needed);
     bool lemma(const Sub &s, const std::vector<Hypothesis> &needed);
-    std::vector<Hypothesis> needed_for(const Sub &s);
+    std::vector<Hypothesis> needed_for(const Sub &s, bool newest_first);
+    bool steps_with(const Sub &s, const std::vector<Hypothesis> &needed);
+    bool evident(const std::vector<Hypothesis> &context, Formula f);
 };
 
 // A line, and then everything that it leaves; undone if something of it fails.
@@ -294,12 +324,32 @@ bool Extraction::close(const Sub &s) {
     return done;
 }
 
-// Drop each hypothesis, newest first, as long as the rest still proves the goal.
-std::vector<Hypothesis> Extraction::needed_for(const Sub &s) {
-    std::vector<Hypothesis> needed = s.context;
-    for (size_t i = needed.size(); i-- > 0;) {
-        std::vector<Hypothesis> fewer = needed;
-        fewer.erase(fewer.begin() + long(i));
+// Does the context hold the formula, or the parts that make it up?
+bool Extraction::evident(const std::vector<Hypothesis> &context, Formula f) {
+    const Formulas::Node n = formulas[f];
+    if (holds(context, f))
+        return true;
+    switch (n.kind) {
+        case And: return evident(context, n.a) && evident(context, n.b);
+        case Or: return evident(context, n.a) || evident(context, n.b);
+        case Implies: return evident(context, n.b);
+        default: return n.kind == Truth;
+    }
+}
+
+// Drop each hypothesis as long as the rest still proves the goal: first the implications whose conclusion is
+// evident by now (else that conclusion, being newer, would go, and the step that won it be forgotten), then
+// all, newest or oldest first.
+std::vector<Hypothesis> Extraction::needed_for(const Sub &s, bool newest_first) {
+    std::vector<Hypothesis> candidates, needed;
+    for (const Hypothesis &h : s.context)
+        if (kind(h.formula) != Implies || !evident(s.context, formulas[h.formula].b))
+            candidates.push_back(h);
+    needed = candidates;
+    if (newest_first)
+        std::reverse(candidates.begin(), candidates.end());
+    for (const Hypothesis &h : candidates) {
+        std::vector<Hypothesis> fewer = dropped(needed, h.name);
         if (provable(fewer, s.goal))
             needed = std::move(fewer);
     }
@@ -319,7 +369,19 @@ bool Extraction::steps(const Sub &s) {
         after.context.push_back({free_name(s.context), n.a});
         return close_all("intro " + hypothesis_name(after.context.back().name), {after});
     }
-    std::vector<Hypothesis> needed = needed_for(s);
+    std::vector<Hypothesis> needed = needed_for(s, true);
+    if (steps_with(s, needed))
+        return true;
+    // Rarely the older ones of two sets that would do lead in a circle: ¬(p ∧ q → p), say, beside p ∧ q.
+    std::vector<Hypothesis> others = needed_for(s, false);
+    auto same_name = [](const Hypothesis &a, const Hypothesis &b) { return a.name == b.name; };
+    return !std::equal(needed.begin(), needed.end(), others.begin(), others.end(), same_name) &&
+           steps_with(s, others);
+}
+
+// The lines that touch needed hypotheses only.
+bool Extraction::steps_with(const Sub &s, const std::vector<Hypothesis> &needed) {
+    const Formulas::Node n = formulas[s.goal];
     for (const Hypothesis &h : needed)
         if (kind(h.formula) == And || kind(h.formula) == Iff)
             return take_pair(s, h);
@@ -366,7 +428,7 @@ bool Extraction::forward(const Sub &s, const std::vector<Hypothesis> &needed, bo
     for (const Hypothesis &h : needed) {
         const Formulas::Node n = formulas[h.formula];
         const Hypothesis *a = n.kind == Implies ? holds(s.context, n.a) : nullptr;
-        if (!a || holds(s.context, n.b))
+        if (!a || evident(s.context, n.b))
             continue;
         tried = true;
         std::string term = hypothesis_name(h.name) + " " + hypothesis_name(a->name);
