@@ -60,6 +60,10 @@ struct Terms : Reader {
         TokenKind kind = peek();
         if (kind <= T_bad || kind >= T_iff)
             unexpected("a hypothesis");
+        if (kind == T_fun || kind == T_constant)
+            refuse(E_UNKNOWN_ID, t,
+                   cat(shown(t), " here is outside the subset: bracketed heads and arguments without brackets ",
+                       "start with a hypothesis"));
         const Hypothesis *h = kind == T_hypothesis || kind == T_ih ? find(t.value) : nullptr;
         if (!h)
             refuse(E_UNKNOWN_ID, t, cat("there is no hypothesis ", shown(t)));
@@ -243,6 +247,7 @@ void Terms::constant(Formula wanted, int depth) {
 struct Goal {
     Context context;
     Formula target;
+    mutable std::shared_ptr<const GoalText> text = {};  // as it was last printed, if it is still the same
 };
 
 // A block that is being read. Blocks that suspend others form a chain to the theorem's own.
@@ -256,13 +261,18 @@ struct Block {
 struct Goals : Terms {
     Block *block = nullptr;  // the innermost open one
     Result result;
-    std::string state_now;  // with steps: before the line being read
+    State state_now;  // with steps: where the cursor is
     int tactics = 0, blocks = 0;
     int step_end = 0;  // in bytes, of the last step
 
     using Terms::Terms;
 
-    Goal &main_goal() { return block->goals.back(); }
+    // To be read or changed: its text is forgotten.
+    Goal &main_goal() {
+        Goal &g = block->goals.back();
+        g.text.reset();
+        return g;
+    }
 
     void add_goal(Goal g) {
         block->goals.push_back(std::move(g));
@@ -283,27 +293,37 @@ struct Goals : Terms {
     }
     void close_goal() { block->goals.pop_back(); }
 
-    std::string print_goal(const Goal &g, bool names) const {
+    const std::shared_ptr<const GoalText> &text_of(const Goal &g) const {
+        if (g.text)
+            return g.text;
+        GoalText text;
         std::vector<std::string> lines;
-        for (const Hypothesis &h : g.context)
-            lines.push_back((names ? hypothesis_name(h.name) + " : " : "") + formulas.print(h.formula) +
-                            "\n");
-        if (!names)
-            std::sort(lines.begin(), lines.end());
-        std::string out;
+        for (const Hypothesis &h : g.context) {
+            lines.push_back(formulas.print(h.formula) + "\n");
+            text.named += hypothesis_name(h.name) + " : " + lines.back();
+        }
+        std::sort(lines.begin(), lines.end());
         for (const std::string &l : lines)
-            out += l;
-        return out + "⊢ " + formulas.print(g.target) + "\n";
+            text.nameless += l;
+        std::string target = "⊢ " + formulas.print(g.target) + "\n";
+        text.named += target;
+        text.nameless += target;
+        g.text = std::make_shared<const GoalText>(std::move(text));
+        return g.text;
     }
     // All open goals, the main one first; then those of suspended blocks, from the inside out.
-    std::string print_state(bool names = true) const {
-        std::string out;
-        auto add = [&](const Goal &g) { out += (out.empty() ? "" : "\n") + print_goal(g, names); };
+    State state() const {
+        State s;
+        auto add = [&](const Goal &g) { s.goals.push_back(text_of(g)); };
         for (const Block *b = block; b; b = b->outer) {
             std::for_each(b->goals.rbegin(), b->goals.rend(), add);
             std::for_each(b->pending.begin(), b->pending.end(), add);
         }
-        return out.empty() ? "no goals\n" : out;
+        return s;
+    }
+    void note_state() {
+        if (options.steps)
+            state_now = state();
     }
     // Where the next tactic stands: a block without goals is over, its alternatives stand two to the left.
     int next_column() const {
@@ -316,8 +336,6 @@ struct Goals : Terms {
     void tactic_starts() {
         if (++tactics > max_tactics)
             refuse(E_LIMIT, *at, cat("more than ", max_tactics, " tactics"));
-        if (options.steps)
-            state_now = print_state();
     }
     // A tactic has finished with the token before the cursor. The step ends with that token's line; when the
     // same line finished an inner tactic before, this one replaces it. A line whose newline hides in a
@@ -325,20 +343,35 @@ struct Goals : Terms {
     void tactic_finishes() {
         if (!options.steps)
             return;
-        state_now = print_state();
+        state_now = state();
         int end = at[-1].line_end;
-        if (end < 0 || at->begin < end)
-            return;
+        if (end >= 0 && at->begin >= end)
+            end_step(end, false);
+    }
+    void end_step(int end, bool header) {
         if (end > step_end)
-            result.steps.push_back({std::string(text.substr(step_end, end - step_end)), 0, "", "", 0});
+            result.steps.push_back({std::string(text.substr(step_end, end - step_end)), 0, {}, 0, header});
         step_end = end;
         Step &s = result.steps.back();
         s.indent = next_column();
-        s.state_after = state_now;
-        s.key_alpha = print_state(false);
+        s.after = state_now;
         s.sorries = result.sorries;
     }
 };
+
+std::string State::print() const {
+    std::string out;
+    for (const auto &g : goals)
+        out += (out.empty() ? "" : "\n") + g->named;
+    return out.empty() ? "no goals\n" : out;
+}
+
+std::string State::alpha() const {
+    std::string out;
+    for (const auto &g : goals)
+        out += (out.empty() ? "" : "\n") + g->nameless;
+    return out.empty() ? "no goals\n" : out;
+}
 
 // ---------------------------------------------------------------- [3] tactics of level 1
 
@@ -372,6 +405,7 @@ struct Proof : Goals {
     void alternatives(const Token &t, std::vector<Alternative> open, ReadNames read_names);
     // level 2
     std::vector<Formula> normal_forms[2];
+    const Token *blamed = nullptr;  // the term whose computing goes too far
     Formula within_limits(Formula f);
     Formula normal(Formula f, bool products);
     Formula add(Formula u, Formula v);
@@ -379,6 +413,7 @@ struct Proof : Goals {
     Formula multiply(Formula u, Formula v);
     Formula rewrite(Formula f, Formula from, Formula to, bool &found);
     Formula replace(Formula f, int variable, Formula by);
+    bool has_large_number(Formula f);
     bool mentions(Formula f, int variable);
     Formula lemma_side(const char *&s, const Formula *arguments);
     Formula equation();
@@ -388,7 +423,9 @@ struct Proof : Goals {
     // the whole
     Result run(std::string_view source, Options options);
     void theorem();
+    void header_finishes(const Token &by);
     std::vector<std::string> names;
+    bool in_header = false;  // there are no goals to show
 };
 
 // Lines in exactly the block's column, until one stands to the left of it. A first line that is deeper or
@@ -398,6 +435,7 @@ void Proof::run_block(Block &b, const Token &opener) {
         refuse(E_LIMIT, opener, cat("blocks nested deeper than ", max_blocks));
     block = &b;
     do {
+        note_state();
         if (at->kind == T_bad)
             throw Refusal{bad};
         if (at->column != b.column)
@@ -415,6 +453,8 @@ void Proof::run_block(Block &b, const Token &opener) {
 // A block on the lines below its opener.
 void Proof::nested_block(Block &b, const Token &opener) {
     end_of_line();
+    block = &b;
+    note_state();
     if (at->kind == T_end)
         refuse(E_LAYOUT, *at, "a block is missing at the end of the text");
     run_block(b, opener);
@@ -731,7 +771,7 @@ void Proof::nat_tactic(TokenKind kind, const Token &t) {
 
 Formula Proof::within_limits(Formula f) {
     if (formulas[f].size > max_nodes)
-        refuse(E_LIMIT, at[-1], cat("a normal form of more than ", max_nodes, " nodes"));
+        refuse(E_LIMIT, *blamed, cat("a normal form of more than ", max_nodes, " nodes"));
     return f;
 }
 
@@ -764,7 +804,7 @@ Formula Proof::add_number(Formula u, long k) {
     bool offset = n.kind == Plus && formulas[n.b].kind == Number;
     long value = k + (n.kind == Number ? n.a : offset ? formulas[n.b].a : 0);
     if (value >= max_value)
-        refuse(E_LIMIT, at[-1], "a value of 2^31 or more");
+        refuse(E_LIMIT, *blamed, "a value of 2^31 or more");
     if (k == 0)
         return u;
     Formula number = formulas.make(Number, int(value));
@@ -788,13 +828,13 @@ Formula Proof::multiply(Formula u, Formula v) {
     const Formulas::Node m = formulas[u], n = formulas[v];
     if (m.kind == Number && n.kind == Number) {
         if (long(m.a) * n.a >= max_value)
-            refuse(E_LIMIT, at[-1], "a value of 2^31 or more");
+            refuse(E_LIMIT, *blamed, "a value of 2^31 or more");
         return formulas.make(Number, m.a * n.a);
     }
     bool offset = n.kind == Plus && formulas[n.b].kind == Number;
     int copies = n.kind == Number ? n.a : offset ? formulas[n.b].a : 0;
     if (copies > max_copies)
-        refuse(E_LIMIT, at[-1], cat("a product unfolds to more than ", max_copies, " copies"));
+        refuse(E_LIMIT, *blamed, cat("a product unfolds to more than ", max_copies, " copies"));
     Formula sum = n.kind == Number ? formulas.make(Number, 0) : formulas.make(Times, u, offset ? n.a : v);
     within_limits(sum);
     for (int i = 0; i < copies; i++)
@@ -830,7 +870,7 @@ Formula Proof::rewrite(Formula f, Formula from, Formula to, bool &found) {
     if (n.kind < Iff)
         return f;
     if (n.kind == formulas[from].kind && normal(f, true) == normal(from, true))
-        refuse(E_AMBIGUOUS, at[-1], cat(quoted(f), " equals ", quoted(from), " by computation only"));
+        refuse(E_AMBIGUOUS, *blamed, cat(quoted(f), " equals ", quoted(from), " by computation only"));
     Formula a = rewrite(n.a, from, to, found);
     return formulas.make(n.kind, a, rewrite(n.b, from, to, found));
 }
@@ -863,11 +903,25 @@ Formula Proof::equation() {
     return formulas.make(Equal, from, lemma_side(right, arguments));
 }
 
+bool Proof::has_large_number(Formula f) {
+    const Formulas::Node n = formulas[f];
+    return n.kind == Number ? n.a > max_offset : n.kind >= Iff && (has_large_number(n.a) || has_large_number(n.b));
+}
+
+// Two closed terms Lean compares as literals, whatever their size. But a numeral beside a variable it may
+// unfold, one successor after the other, against a limit on recursion: `a + (b + 600) = a + b + 600` is true,
+// and yet Lean's yes is not certain. So there only numerals of a size that was tried against Lean are moved.
 void Proof::rfl(const Token &t) {
+    blamed = &t;
     const Formulas::Node n = formulas[main_goal().target];
-    if (n.a != n.b && normal(n.a, false) != normal(n.b, false))
+    if (n.a == n.b)
+        return close_goal();
+    Formula u = normal(n.a, false);
+    if (u != normal(n.b, false))
         refuse(E_RFL, t,
                cat("the two sides of ", quoted(main_goal().target), " are not the same by computation"));
+    if (formulas[u].kind != Number && (has_large_number(main_goal().target) || has_large_number(u)))
+        refuse(E_LIMIT, t, cat("beside variables `rfl` moves numerals up to ", max_offset, " only"));
     close_goal();
 }
 
@@ -876,6 +930,7 @@ void Proof::rfl(const Token &t) {
 void Proof::rw(const Token &t) {
     expect_token(T_open_square, "`[`");
     bool backwards = accept(T_left_arrow);
+    blamed = at;
     const Formulas::Node e = formulas[equation()];
     expect_token(T_close_square, "`]`");
     bool found = false;
@@ -884,12 +939,12 @@ void Proof::rw(const Token &t) {
     if (!found)
         refuse(E_RW, t, cat(quoted(from), " is not in the goal ", quoted(main_goal().target)));
     if (formulas[goal].size > 2 * max_formula + 1)
-        refuse(E_LIMIT, t, cat("a goal of more than ", max_formula, " connectives"));
+        refuse(E_LIMIT, *blamed, cat("a goal of more than ", max_formula, " connectives"));
     const Formulas::Node n = formulas[goal];
     if (n.a == n.b)
         return close_goal();
     if (normal(n.a, true) == normal(n.b, true))
-        refuse(E_AMBIGUOUS, t,
+        refuse(E_AMBIGUOUS, *blamed,
                cat("the sides of ", quoted(goal), " become equal by computation: Lean might close the goal"));
     main_goal().target = goal;
 }
@@ -931,18 +986,33 @@ void Proof::induction(const Token &t) {
 
 void Proof::theorem() {
     const Token &first = *at;
+    state_now = {};
+    in_header = true;
     Statement s = statement();
     if (std::find(names.begin(), names.end(), s.name) != names.end())
         refuse(E_NAME_USED, (&first)[1], cat("there is a theorem ", s.name, " already"));
     names.push_back(s.name);
     const Token &by = at[-1];
-    if (options.steps && names.size() == 1) {
-        bool own_line = by.line_end >= 0 && at->begin >= by.line_end;
-        result.header = std::string(text.substr(0, own_line ? by.line_end : by.end));
-        step_end = int(result.header.size());
-    }
     Block own = {nullptr, 2, {{std::move(s.hypotheses), s.goal}}};
+    in_header = false;
+    block = &own;
+    note_state();
+    if (options.steps)
+        header_finishes(by);
     nested_block(own, by);
+}
+
+// The first header comes before all steps, a further one is a step of its own.
+void Proof::header_finishes(const Token &by) {
+    bool own_line = by.line_end >= 0 && at->begin >= by.line_end;
+    if (names.size() > 1) {
+        if (own_line)
+            end_step(by.line_end, true);
+        return;
+    }
+    result.header = std::string(text.substr(0, own_line ? by.line_end : by.end));
+    result.start = state_now;
+    step_end = int(result.header.size());
 }
 
 Result Proof::run(std::string_view source, Options o) {
@@ -951,7 +1021,8 @@ Result Proof::run(std::string_view source, Options o) {
     normal_forms[1].clear();
     result = {};
     names.clear();
-    state_now.clear();
+    state_now = {};
+    in_header = true;
     block = nullptr;
     tactics = blocks = step_end = 0;
     open(source, o);
@@ -966,7 +1037,9 @@ Result Proof::run(std::string_view source, Options o) {
     } catch (const Refusal &r) {
         result.error = r.failure;
     }
-    result.final_state = std::move(state_now);
+    if (options.steps && (result.pass || !in_header))
+        result.final_state = state_now.print();
+    state_now = {};
     result.work = work;
     return std::move(result);
 }
@@ -1001,10 +1074,10 @@ std::string resume_prompt(const Result &r) {
         last = &s;
     }
     std::string kept = truncate(r);
-    if (!last)
+    if (kept.empty())
         return kept;
-    std::string indent(last->indent, ' ');
-    return kept + indent + "/- tactic state:\n" + last->state_after + "-/\n";
+    std::string indent(last ? last->indent : 2, ' ');
+    return kept + indent + "/- tactic state:\n" + (last ? last->after : r.start).print() + "-/\n";
 }
 
 }  // namespace lean

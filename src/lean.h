@@ -102,12 +102,25 @@ struct Failure {
     std::string print() const;  // error E_APPLY line 4 col 2: ...
 };
 
+// All open goals at one moment, the main one first. A tactic changes one or two of them, so states share the
+// texts of their goals: 256 states of 64 wide goals would else be a hundred times as long as the proof.
+struct GoalText {
+    std::string named, nameless;
+};
+struct State {
+    std::vector<std::shared_ptr<const GoalText>> goals;
+    std::string print() const;  // the key of a search tree's node; without goals: `no goals`
+    std::string alpha() const;  // the same without names, contexts sorted: merges more states
+};
+
 struct Step {
-    std::string text;         // from the end of the step before, whole lines
-    int indent = 0;           // the column of the tactic that may follow
-    std::string state_after;  // all goals, printed: the key of a search tree's node
-    std::string key_alpha;    // the same without names, contexts sorted: merges more states
-    int sorries = 0;          // so far
+    std::string text;     // from the end of the step before, whole lines
+    int indent = 0;       // the column of the tactic that may follow
+    State after;          // the goals
+    int sorries = 0;      // so far
+    bool header = false;  // no tactic: a further theorem begins, with the goal of its header
+    std::string state_after() const { return after.print(); }
+    std::string key_alpha() const { return after.alpha(); }
 };
 
 struct Result {
@@ -116,8 +129,9 @@ struct Result {
     int sorries = 0;
     Failure error;
     std::string header;  // with steps: what comes before the first step
+    State start;         // and the goal of that header
     std::vector<Step> steps;
-    std::string final_state;  // with steps: the goals at the end, or before the line that failed
+    std::string final_state;  // with steps: the goals at the end, or where the error is ("": in a header)
     long work = 0;            // tokens read and hypotheses looked at: a measure that no clock disturbs
 };
 

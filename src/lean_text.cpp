@@ -499,6 +499,8 @@ void Reader::variables(Statement &s) {
 Statement Reader::statement() {
     Statement s;
     line = at->line;
+    if (at->kind == T_end)
+        refuse(E_PARSE, *at, "there is no theorem in this text");
     if (at->kind != T_bad && at->kind != T_end && at->column != 0)
         refuse(E_LAYOUT, *at, "a theorem starts in column 0");
     expect_token(T_theorem, "`theorem`");

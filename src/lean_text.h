@@ -13,6 +13,8 @@ constexpr int max_tokens = 4096, max_tactics = 256, max_blocks = 32, max_goals =
               max_term = 64;
 constexpr int max_copies = 200, max_nodes = 4096;  // of one product, of a normal form (level 2)
 constexpr long max_value = 1l << 31;               // of a number (level 2)
+// The largest numeral beside a variable that `rfl` may move: as far as Lean was seen to do it (level 2).
+constexpr int max_offset = 10;
 constexpr size_t max_bytes = 1 << 26;              // only comments and blanks could fill them
 
 constexpr int ih = 100;  // the name of induction's hypothesis

@@ -89,7 +89,7 @@ static bool check_file(const Arguments &a) {
     if (a.goals) {
         std::cout << r.header;
         for (const Step &s : r.steps)
-            std::cout << s.text << indented(s.state_after, "      | ");
+            std::cout << s.text << indented(s.state_after(), "      | ");
     }
     if (!r.pass)
         std::cout << shown_as_error(a.file, text, r);

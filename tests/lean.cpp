@@ -61,7 +61,7 @@ std::string prove_sum(const std::string &statement, const Lines &lines) {
 
 Result run(const std::string &text, bool nat = false) { return Checker().check(text, {nat, true}); }
 std::string state_after(const std::string &statement, const Lines &lines) {
-    return run(theorem(statement, lines)).steps.back().state_after;
+    return run(theorem(statement, lines)).steps.back().state_after();
 }
 
 Formula parse(Formulas &formulas, const std::string &form) {
@@ -239,6 +239,8 @@ TEST_CASE("lean: tactics of a theorem start in column 2, those of a nested block
 TEST_CASE("lean: one tactic a line, and none goes on below") {
     CHECK(prove("p → p", {"intro h exact h"}) == "E_PARSE");
     CHECK(prove("p → p", {"intro h; exact h"}) == "E_LEX");
+    CHECK(prove("p ∧ p → p ∧ p", {"intro h <;> exact h"}) == "E_LEX");
+    CHECK(prove_sum("(h : a = b) : a = b", {"rw [h] <;> rfl"}) == "E_LEX");
     CHECK(prove_with("(h : p → q) (h1 : p) : q", {"exact h", "  h1"}) != "complete");
     CHECK(prove_with("(h : p → q) (h1 : p) : q", {"exact", "  h h1"}) == "E_LAYOUT");
     CHECK(prove_with("(h : p ∨ p) : p", {"cases h with", "| inl h => exact h", "| inr h => exact h"}) ==
@@ -383,6 +385,9 @@ TEST_CASE("lean: the constants prove what they say, with all their arguments") {
     CHECK(prove_with("(h : p) : p ∧ p", {"exact And.intro h"}) != "complete");
     CHECK(prove_with("(h : p) : p ∨ q", {"exact Or.inl h h"}) == "E_PARSE");
     CHECK(prove_with("(h : p) : p ∨ q", {"exact (Or.inl h)"}) == "E_UNKNOWN_ID");
+    for (const char *term : {"(Or.inl h)", "(fun h1 => h)", "Or.inl fun h1 => h"})
+        CHECK(run(theorem("(h : p) : p ∨ q", {std::string("exact ") + term}))
+                  .error.message.find("is outside the subset") != std::string::npos);
 }
 
 // ---------------------------------------------------------------- tactics
@@ -589,7 +594,7 @@ TEST_CASE("lean: a checker has no memory of earlier texts") {
     CHECK(first.complete);
     CHECK(again.complete);
     CHECK(first.work == again.work);
-    CHECK(first.steps[0].state_after == again.steps[0].state_after);
+    CHECK(first.steps[0].state_after() == again.steps[0].state_after());
 }
 
 // ---------------------------------------------------------------- steps
@@ -609,18 +614,18 @@ TEST_CASE("lean: when a line also finishes what is around it, the state is that 
     Result r = run(theorem("(h : p ∨ q) : q ∨ p", {"cases h with", "| inl h =>", "  exact Or.inr h",
                                                    "| inr h =>", "  left", "  exact h"}));
     REQUIRE(r.steps.size() == 3);
-    CHECK(r.steps[0].state_after == "h : q\n⊢ q ∨ p\n");
+    CHECK(r.steps[0].state_after() == "h : q\n⊢ q ∨ p\n");
     CHECK(r.steps[0].indent == 2);
     CHECK(r.steps[1].indent == 4);
-    CHECK(r.steps[2].state_after == "no goals\n");
+    CHECK(r.steps[2].state_after() == "no goals\n");
     CHECK(r.steps[2].indent == 2);
 }
 
 TEST_CASE("lean: key_alpha drops names and sorts contexts") {
     Result a = run(theorem(": p → q → r", {"intro h1 h2", "sorry"})),
            b = run(theorem("(h2 : q) : p → r", {"intro h3", "sorry"}));
-    CHECK(a.steps[0].state_after != b.steps[0].state_after);
-    CHECK(a.steps[0].key_alpha == b.steps[0].key_alpha);
+    CHECK(a.steps[0].state_after() != b.steps[0].state_after());
+    CHECK(a.steps[0].key_alpha() == b.steps[0].key_alpha());
 }
 
 TEST_CASE("lean: truncation keeps the steps before the first error or sorry; open goals cut nothing") {
@@ -633,6 +638,89 @@ TEST_CASE("lean: truncation keeps the steps before the first error or sorry; ope
     CHECK(truncate(run(theorem(h, {"exact h"}))) == header);
 }
 
+TEST_CASE("lean: a further theorem's header is a step, kept when its first tactic fails") {
+    std::string one = "theorem thm0 (p : Prop) : True := by\n  constructor\n",
+                two = "\n-- again\ntheorem thm1 (p q : Prop) (h : q) : p → q := by\n";
+    Result r = run(one + two + "  left\n");
+    CHECK(r.error.code == E_LEFT_RIGHT);
+    REQUIRE(r.steps.size() == 2);
+    CHECK(r.steps[1].header);
+    CHECK(r.steps[1].text == two);
+    CHECK(truncate(r) == one + two);
+    CHECK(truncate(run(one + two + "  sorry\n")) == one + two);
+    std::string prompt = one + two + "  /- tactic state:\nh : q\n⊢ p → q\n-/\n";
+    CHECK(resume_prompt(r) == prompt);
+    CHECK(judge(prompt + "  intro h1\n  exact h\n") == "complete");
+    CHECK(truncate(run(one + "theorem thm1 (p : Prop) : p -> p := by\n")) == one);
+}
+
+TEST_CASE("lean: a prompt without any step shows the goal of the header") {
+    for (const char *tactic : {"left", "sorry", "oops", "    exact h"})
+        CHECK(resume_prompt(run(theorem("(h : p) : p", {tactic}))) ==
+              theorem("(h : p) : p", {}) + "  /- tactic state:\nh : p\n⊢ p\n-/\n");
+    CHECK(resume_prompt(run("theorem thm0 (p : Prop) : p ∧ := by\n")) == "");
+}
+
+TEST_CASE("lean: the goals shown at an error are those of the line that fails") {
+    auto goals = [](const std::string &statement, const Lines &lines) {
+        return run(theorem(statement, lines)).final_state;
+    };
+    for (const char *bad : {"left", "oops", "  assumption", "exact h1", "exact #"})
+        CHECK(goals("(h : p) : p", {bad}) == "h : p\n⊢ p\n");
+    for (const char *bad : {"left", "oops", "   exact h", "intro h", "#"})
+        CHECK(goals("(h : p) : q", {"have h1 : p := by", std::string("  ") + bad}) ==
+              "h : p\n⊢ p\n\nh : p\nh1 : p\n⊢ q\n");
+    for (const char *bad : {"left", "oops", " exact h2"})
+        CHECK(goals("(h : p ∨ q) : r", {"cases h with", "| inr h2 =>", std::string("  ") + bad}) ==
+              "h2 : q\n⊢ r\n\nh : p\n⊢ r\n");
+    std::string one = theorem(": True", {"constructor"}), two = "theorem thm1 (p : Prop) : p → p := by\n";
+    CHECK(run(one + two + "  oops\n").final_state == "⊢ p → p\n");
+    CHECK(run(one + two).final_state == "⊢ p → p\n");
+    CHECK(run(one + "theorem thm1 (p : Prop) p := by\n").final_state == "");
+    CHECK(run("").final_state == "");
+    CHECK(run(one).final_state == "no goals\n");
+}
+
+TEST_CASE("lean: every prefix of a flat script is a truncation point") {
+    Generator g(21);
+    int flat = 0;
+    for (int i = 0; i < 300; i++) {
+        Theorem t = g.next();
+        auto deeper = [](const std::string &l) { return l[2] == ' '; };
+        if (std::any_of(t.script.begin(), t.script.end(), deeper))
+            continue;
+        flat++;
+        std::string kept = t.source.substr(0, t.source.find('\n') + 1);
+        for (const std::string &l : t.script) {
+            REQUIRE(truncate(run(kept + "  oops\n")) == kept);
+            kept += l + "\n";
+            REQUIRE(run(kept).steps.back().text == l + "\n");
+        }
+        REQUIRE(truncate(run(kept)) == t.source);
+    }
+    CHECK(flat > 250);
+}
+
+TEST_CASE("lean: states share the texts of the goals that a tactic leaves alone") {
+    std::string text = "theorem thm0 (p q : Prop)", wide = "p ∧ q ∧ p ∧ q ∧ p ∧ q ∧ p ∧ q ∧ p ∧ q ∧ p";
+    for (int i = 1; i <= 14; i++)
+        text += " (h" + std::to_string(i) + " : " + wide + ")";
+    text += " (h : ";
+    for (int i = 0; i < 60; i++)
+        text += "(q → q) → ";
+    text += "q) : q := by\n  apply h\n";
+    for (int i = 0; i < 60; i++)
+        text += "  intro h20\n  exact h20\n";
+    Result r = run(text);
+    REQUIRE(r.complete);
+    std::set<const GoalText *> texts;
+    for (const Step &s : r.steps)
+        for (const auto &g : s.after.goals)
+            texts.insert(g.get());
+    CHECK(r.steps[0].after.goals.size() == 60);
+    CHECK(texts.size() == 120);
+}
+
 TEST_CASE("lean: a prompt to resume from is legal text, and the prefix reproduces the state") {
     Result r =
         run(theorem("(h : p) : p ∧ p ∧ p", {"constructor", "exact h", "· constructor", "  exact oops"}));
@@ -641,7 +729,7 @@ TEST_CASE("lean: a prompt to resume from is legal text, and the prefix reproduce
                         "    /- tactic state:\nh : p\n⊢ p\n\nh : p\n⊢ p\n-/\n");
     CHECK(judge(prompt + "    exact h\n    exact h\n") == "complete");
     Result again = run(truncate(r));
-    CHECK(again.steps.back().state_after == r.steps.back().state_after);
+    CHECK(again.steps.back().state_after() == r.steps.back().state_after());
 }
 
 TEST_CASE("lean: a line whose newline hides in a comment is no place to cut") {
@@ -747,6 +835,17 @@ TEST_CASE("lean nat: rfl knows ground terms and numeral offsets, not the rules o
     CHECK(prove_sum(": 65536 * 65536 = 0", {"rfl"}) == "E_LIMIT");
 }
 
+TEST_CASE("lean nat: beside a variable rfl moves numerals up to 10, as far as Lean was seen to; closed ones all") {
+    for (const char *yes : {"a + (b + 10) = a + b + 10", "a + 5 + 5 = a + 10", "a + 600 = a + 600",
+                            "600 + 600 = 1200", "1000 * 1000 = 1000000", "a * 20 + 0 * 700 = a * 20 + 0 * 700"})
+        CHECK(prove_sum(std::string(": ") + yes, {"rfl"}) == "complete");
+    for (const char *no : {"a + (b + 11) = a + b + 11", "a + 5 + 6 = a + 11", "a + (b + 600) = a + b + 600",
+                           "a + (300 + 300) = a + 600", "a * (20 + 1) = a * 21", "11 + (a + 0) = 11 + a"})
+        CHECK(prove_sum(std::string(": ") + no, {"rfl"}) == "E_LIMIT");
+    CHECK(prove_sum(": a + 600 = a + 601", {"rfl"}) == "E_RFL");
+    CHECK(prove_sum(": a + 600 = 600 + a", {"rw [Nat.add_comm a 600]"}) == "complete");
+}
+
 TEST_CASE("lean nat: rw rewrites every instance of its left side, or with ← of its right side") {
     CHECK(prove_sum("(h : a = b) : a + a = b + b", {"rw [h]"}) == "complete");
     CHECK(prove_sum("(h : a = b) : a + a = b + b", {"rw [← h]"}) == "complete");
@@ -799,7 +898,7 @@ TEST_CASE("lean nat: induction gives t[0] without n, and t[n + 1] with ih : t[n]
     CHECK(prove_sum(": 0 + n = n", {proof[0], proof[1], proof[2], "| succ a ih =>", "  sorry"}) == "E_PARSE");
     CHECK(prove_sum("(h : n = 0) : 0 + n = n", proof) == "E_INDUCTION");
     CHECK(prove_sum("(h : a = 0) : 0 + n = n", proof) == "complete");
-    CHECK(run(sum_theorem(": 0 + n = n", proof), true).steps[0].state_after ==
+    CHECK(run(sum_theorem(": 0 + n = n", proof), true).steps[0].state_after() ==
           "ih : 0 + n = n\n⊢ 0 + (n + 1) = n + 1\n");
 }
 

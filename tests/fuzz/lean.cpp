@@ -39,7 +39,7 @@ static void check_steps(lean::Checker &checker, const lean::Result &r, const std
     if (kept == 0)
         return;
     lean::Result again = checker.check(truncate(r), {nat, true});
-    if (again.steps.size() != kept || again.steps.back().state_after != r.steps[kept - 1].state_after)
+    if (again.steps.size() != kept || again.steps.back().state_after() != r.steps[kept - 1].state_after())
         finding("the kept prefix has another state", source, again.error.print() + "\n" + truncate(r));
     lean::Result prompt = checker.check(resume_prompt(r), {nat, true});
     if (prompt.steps.size() != kept || prompt.error.code == lean::E_LEX)
