@@ -195,6 +195,8 @@ Statement random_statement(Formulas &formulas, Random &random, int hypotheses, i
 Statement chain(Formulas &formulas, Random &random, int length);
 bool composite(Formulas &formulas, Decider &decider, Random &random, int parts, Statement &s, Script &script);
 bool random_equation(Formulas &formulas, Checker &checker, Random &random, Statement &s, Script &script);
+// `rfl`, or few rewritings, or an induction whose cases take few: a small search, so false means nothing.
+bool prove_equation(Formulas &formulas, Checker &checker, const Statement &s, Script &script);
 Statement negation(Formulas &formulas, const Statement &s);
 
 // The same string for statements that differ in the names of variables, the order of hypotheses, or the sides

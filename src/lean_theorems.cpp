@@ -611,37 +611,77 @@ static Formula random_sum(Formulas &formulas, Random &random, int operations, in
     return formulas.make(kind, a, random_sum(formulas, random, operations - 1 - left, variables));
 }
 
-// A place in `f` where a lemma applies, from left to right: its text, with all arguments given, and what
-// becomes of it.
+// A place in a term where a lemma applies: its text in `rw`, with all arguments given, and what becomes of it.
 struct Rewriting {
     std::string lemma;
     Formula from, to;
 };
 
-static void rewritings(Formulas &formulas, Formula f, std::vector<Rewriting> &out) {
-    const Formulas::Node n = formulas[f];
-    if (n.kind != Plus && n.kind != Times)
-        return;
-    auto text = [&](Formula g) {
-        return formulas[g].kind < Iff ? formulas.print(g) : "(" + formulas.print(g) + ")";
-    };
-    auto make = [&](Kind kind, Formula a, Formula b) { return formulas.make(kind, a, b); };
-    const Formulas::Node a = formulas[n.a], b = formulas[n.b];
-    std::string family = n.kind == Plus ? "Nat.add_" : "Nat.mul_";
-    out.push_back({family + "comm " + text(n.a) + " " + text(n.b), f, make(n.kind, n.b, n.a)});
-    if (a.kind == n.kind)
-        out.push_back({family + "assoc " + text(a.a) + " " + text(a.b) + " " + text(n.b), f,
-                       make(n.kind, a.a, make(n.kind, a.b, n.b))});
-    if (b.kind == Number && b.a == 0)
-        out.push_back({family + "zero " + text(n.a), f, n.kind == Plus ? n.a : n.b});
-    if (n.kind == Times && b.kind == Plus)
-        out.push_back({"Nat.mul_add " + text(n.a) + " " + text(b.a) + " " + text(b.b), f,
-                       make(Plus, make(Times, n.a, b.a), make(Times, n.a, b.b))});
-    if (n.kind == Times && a.kind == Plus)
-        out.push_back({"Nat.add_mul " + text(a.a) + " " + text(a.b) + " " + text(n.b), f,
-                       make(Plus, make(Times, a.a, n.b), make(Times, a.b, n.b))});
-    rewritings(formulas, n.a, out);
-    rewritings(formulas, n.b, out);
+// All of them, from left to right. What only makes a term longer (← Nat.add_zero and the like) is left out.
+struct Rewritings {
+    Formulas &formulas;
+    std::vector<Rewriting> found = {};
+
+    std::string text(Formula f) const {
+        return formulas[f].kind < Iff ? formulas.print(f) : "(" + formulas.print(f) + ")";
+    }
+    bool is(Formula f, int number) const { return formulas[f].kind == Number && formulas[f].a == number; }
+    void note(const std::string &lemma, std::initializer_list<Formula> arguments, Formula from, Formula to) {
+        std::string call = lemma;
+        for (Formula f : arguments)
+            call += " " + text(f);
+        found.push_back({call, from, to});
+    }
+
+    void in(Formula f) {
+        const Formulas::Node n = formulas[f];
+        if (n.kind < Iff)
+            return;
+        if (n.kind == Plus || n.kind == Times) {
+            with_numbers(f);
+            regrouped(f);
+        }
+        in(n.a);
+        in(n.b);
+    }
+    void with_numbers(Formula f) {
+        const Formulas::Node n = formulas[f];
+        bool sum = n.kind == Plus;
+        std::string family = sum ? "Nat.add_" : "Nat.mul_";
+        if (is(n.b, 0))
+            note(family + "zero", {n.a}, f, sum ? n.a : n.b);
+        if (is(n.a, 0))
+            note(sum ? "Nat.zero_add" : "Nat.zero_mul", {n.b}, f, sum ? n.b : n.a);
+        if (!sum && is(n.b, 1))
+            note("Nat.mul_one", {n.a}, f, n.a);
+        if (!sum && is(n.a, 1))
+            note("Nat.one_mul", {n.b}, f, n.b);
+    }
+    void regrouped(Formula f) {
+        auto make = [&](Kind kind, Formula a, Formula b) { return formulas.make(kind, a, b); };
+        const Formulas::Node n = formulas[f], a = formulas[n.a], b = formulas[n.b];
+        std::string family = n.kind == Plus ? "Nat.add_" : "Nat.mul_";
+        note(family + "comm", {n.a, n.b}, f, make(n.kind, n.b, n.a));
+        if (a.kind == n.kind)
+            note(family + "assoc", {a.a, a.b, n.b}, f, make(n.kind, a.a, make(n.kind, a.b, n.b)));
+        if (b.kind == n.kind)
+            note("← " + family + "assoc", {n.a, b.a, b.b}, f, make(n.kind, make(n.kind, n.a, b.a), b.b));
+        if (n.kind == Times && b.kind == Plus)
+            note("Nat.mul_add", {n.a, b.a, b.b}, f, make(Plus, make(Times, n.a, b.a), make(Times, n.a, b.b)));
+        if (n.kind == Times && a.kind == Plus)
+            note("Nat.add_mul", {a.a, a.b, n.b}, f, make(Plus, make(Times, a.a, n.b), make(Times, a.b, n.b)));
+        bool products = n.kind == Plus && a.kind == Times && b.kind == Times;
+        if (products && a.a == b.a)
+            note("← Nat.mul_add", {a.a, a.b, b.b}, f, make(Times, a.a, make(Plus, a.b, b.b)));
+        if (products && a.b == b.b)
+            note("← Nat.add_mul", {a.a, b.a, a.b}, f, make(Times, make(Plus, a.a, b.a), a.b));
+    }
+};
+
+static std::vector<Rewriting> rewritings(Formulas &formulas, Formula f) {
+    Rewritings all{formulas};
+    all.in(f);
+    return std::move(all.found);
 }
 
 static Formula substitute(Formulas &formulas, Formula f, Formula from, Formula to) {
@@ -659,39 +699,112 @@ static std::string source_of(const Formulas &formulas, const Statement &s, const
     return out;
 }
 
-// The same proof for 0 and for n + 1 instead of a variable: a proof by induction, if the checker takes it.
-static void wrap_in_induction(Formulas &formulas, Checker &checker, Random &random, const Statement &s,
-                              Script &script) {
-    char v = s.variables[random.below(int(s.variables.size()))];
-    Script wrapped = {std::string("  induction ") + v + " with"};
-    for (bool zero : {true, false}) {
-        wrapped.push_back(zero ? "  | zero =>" : std::string("  | succ ") + v + " ih =>");
-        for (const std::string &line : script) {
-            std::string changed = "  ";
-            for (size_t i = 0; i < line.size(); i++) {
-                bool alone = line[i] == v && !isalpha(line[i - 1]) && !isalpha(line[i + 1]);
-                changed += !alone ? std::string(1, line[i]) : zero ? "0" : std::string("(") + v + " + 1)";
-            }
-            wrapped.push_back(changed);
-        }
-    }
-    if (checker.check(source_of(formulas, s, wrapped), {true, false}).complete)
-        script = wrapped;
+static bool complete(const Formulas &formulas, Checker &checker, const Statement &s, const Script &script) {
+    return checker.check(source_of(formulas, s, script), {true, false}).complete;
 }
 
-// A walk of rewritings from a random term: its ends are the statement, its steps the proof. Not every walk is
-// a proof (a rewriting also changes the other side, or the goal closes early), so the checker has the last
-// word.
-bool random_equation(Formulas &formulas, Checker &checker, Random &random, Statement &s, Script &script) {
-    s = Statement();
-    s.nat = true;
+// What has to be proved by induction: in the statement and in the lines `@` is the variable, X and Y are any
+// terms without it. The case zero is `rfl` where that is enough. Each step of succ uses ih.
+struct Induction {
+    const char *statement, *zero, *succ;
+};
+static const Induction inductions[] = {
+    {"0 + @ = @", "rfl", "rw [← Nat.add_assoc 0 @ 1]|rw [ih]"},
+    {"1 * @ = @", "rfl", "rw [Nat.mul_add 1 @ 1]|rw [Nat.mul_one 1]|rw [ih]"},
+    {"0 * @ = 0", "rfl",
+     "rw [Nat.mul_add 0 @ 1]|rw [Nat.mul_one 0]|rw [Nat.add_zero (0 * @)]|exact ih"},
+    {"X + 1 + @ = X + @ + 1", "rfl",
+     "rw [← Nat.add_assoc (X + 1) @ 1]|rw [← Nat.add_assoc X @ 1]|rw [ih]"},
+    {"X + @ = @ + X", "rw [Nat.add_zero X]|rw [Nat.zero_add X]",
+     "rw [← Nat.add_assoc X @ 1]|rw [ih]|rw [Nat.add_assoc @ X 1]|rw [Nat.add_assoc @ 1 X]|"
+     "rw [Nat.add_comm X 1]"},
+    {"X + Y + @ = X + (Y + @)", "rfl",
+     "rw [← Nat.add_assoc Y @ 1]|rw [← Nat.add_assoc X (Y + @) 1]|rw [← Nat.add_assoc (X + Y) @ 1]|rw [ih]"},
+    {"X * @ = @ * X", "rw [Nat.mul_zero X]|rw [Nat.zero_mul X]",
+     "rw [Nat.mul_add X @ 1]|rw [Nat.mul_one X]|rw [ih]|rw [Nat.add_mul @ 1 X]|rw [Nat.one_mul X]"},
+    {"X * Y * @ = X * (Y * @)", "exact Nat.mul_assoc X Y 0",
+     "rw [Nat.mul_add (X * Y) @ 1]|rw [Nat.mul_one (X * Y)]|rw [ih]|rw [Nat.mul_add Y @ 1]|"
+     "rw [Nat.mul_one Y]|rw [Nat.mul_add X (Y * @) Y]"},
+    {"X * (Y + @) = X * Y + X * @", "exact Nat.mul_add X Y 0",
+     "rw [← Nat.add_assoc Y @ 1]|rw [Nat.mul_add X (Y + @) 1]|rw [ih]|rw [Nat.mul_add X @ 1]|"
+     "rw [← Nat.add_assoc (X * Y) (X * @) (X * 1)]"},
+    {"(X + Y) * @ = X * @ + Y * @", "exact Nat.add_mul X Y 0",
+     "rw [Nat.mul_add (X + Y) @ 1]|rw [Nat.mul_one (X + Y)]|rw [ih]|rw [Nat.mul_add X @ 1]|"
+     "rw [Nat.mul_one X]|rw [Nat.mul_add Y @ 1]|rw [Nat.mul_one Y]|"
+     "rw [Nat.add_assoc (X * @) (Y * @) (X + Y)]|rw [← Nat.add_assoc (Y * @) X Y]|"
+     "rw [Nat.add_comm (Y * @) X]|rw [Nat.add_assoc X (Y * @) Y]|"
+     "rw [← Nat.add_assoc (X * @) X (Y * @ + Y)]"}};
+
+static void add_lines(Script &script, int column, const std::string &lines) {
+    for (size_t i = 0; i <= lines.size();) {
+        size_t end = std::min(lines.find('|', i), lines.size());
+        script.push_back(std::string(size_t(column), ' ') + lines.substr(i, end - i));
+        i = end + 1;
+    }
+}
+
+static Script by_induction(char variable, const std::string &zero, const std::string &succ) {
+    std::string v(1, variable);
+    Script script = {"  induction " + v + " with", "  | zero =>"};
+    add_lines(script, 4, zero);
+    script.push_back("  | succ " + v + " ih =>");
+    add_lines(script, 4, succ);
+    return script;
+}
+
+// An instance of one of them, sometimes behind rewritings that lead to it: those are added in front, the
+// statement being what the last rewriting starts from.
+static bool random_induction(Formulas &formulas, Checker &checker, Random &random, Statement &s,
+                             Script &script) {
+    const Induction &form = inductions[random.below(int(std::size(inductions)))];
+    int others = 1 + random.below(2);
+    s.variables = std::string(nat_letters, size_t(others + 1));
+    char v = s.variables[size_t(others)];
+    auto term = [&] {
+        Formula f = random_sum(formulas, random, random.below(3), others);
+        return formulas[f].kind < Iff ? formulas.print(f) : "(" + formulas.print(f) + ")";
+    };
+    std::string x = term(), y = term();
+    auto filled = [&](const char *text) {
+        std::string out;
+        for (const char *c = text; *c; c++)
+            out += *c == '@' ? std::string(1, v) : *c == 'X' ? x : *c == 'Y' ? y : std::string(1, *c);
+        return out;
+    };
+    Statement blank = s;
+    blank.goal = formulas.make(Equal, formulas.make(Number, 0), formulas.make(Number, 0));
+    std::string header = print(formulas, blank);
+    header.replace(header.find("0 = 0"), 5, filled(form.statement));
+    s.goal = read_statement(formulas, header, true).goal;
+    script = by_induction(v, "rfl", filled(form.succ));
+    if (!complete(formulas, checker, s, script))
+        script = by_induction(v, filled(form.zero), filled(form.succ));
+    for (int more = random.below(3); more > 0; more--) {
+        std::vector<Rewriting> possible = rewritings(formulas, s.goal);
+        const Rewriting &r = possible[random.below(int(possible.size()))];
+        bool back = r.lemma.compare(0, 3, "←") == 0;
+        Statement before = s;
+        before.goal = substitute(formulas, s.goal, r.from, r.to);
+        Script longer = {"  rw [" + (back ? r.lemma.substr(4) : "← " + r.lemma) + "]"};
+        longer.insert(longer.end(), script.begin(), script.end());
+        if (complete(formulas, checker, before, longer)) {
+            s = before;
+            script = longer;
+        }
+    }
+    return complete(formulas, checker, s, script);
+}
+
+// A walk of rewritings from a random term: its ends are the statement, its steps the proof, unless `rfl` is
+// enough. Not every walk is a proof (a rewriting also changes the other side, or the goal closes early), so
+// the checker has the last word.
+static bool random_walk(Formulas &formulas, Checker &checker, Random &random, Statement &s, Script &script) {
     int variables = 2 + random.below(2);
     s.variables = std::string(nat_letters, size_t(variables));
     Formula start = random_sum(formulas, random, 2 + random.below(4), variables), f = start;
     script.clear();
     for (int steps = 1 + random.below(5); steps > 0; steps--) {
-        std::vector<Rewriting> possible;
-        rewritings(formulas, f, possible);
+        std::vector<Rewriting> possible = rewritings(formulas, f);
         if (possible.empty())
             break;
         const Rewriting &r = possible[random.below(int(possible.size()))];
@@ -699,17 +812,125 @@ bool random_equation(Formulas &formulas, Checker &checker, Random &random, State
         script.push_back("  rw [" + r.lemma + "]");
     }
     s.goal = formulas.make(Equal, start, f);
+    if (start != f && complete(formulas, checker, s, {"  rfl"})) {
+        script = {"  rfl"};
+        return true;
+    }
     while (!script.empty()) {
         Result r = checker.check(source_of(formulas, s, script), {true, false});
-        if (r.complete) {
-            if (random.chance(30))
-                wrap_in_induction(formulas, checker, random, s, script);
+        if (r.complete)
             return true;
-        }
         if (r.error.code != E_NO_GOALS)
             return false;
         script.pop_back();  // closed early
     }
+    return false;
+}
+
+bool random_equation(Formulas &formulas, Checker &checker, Random &random, Statement &s, Script &script) {
+    s = Statement();
+    s.nat = true;
+    bool induction = random.chance(20);
+    return induction ? random_induction(formulas, checker, random, s, script)
+                     : random_walk(formulas, checker, random, s, script);
+}
+
+// ---------------------------------------------------------------- equations that someone asks about
+
+// Breadth first through the goals that single rewritings lead to. The checker says which lines are legal and
+// when a goal is closed; `before` are the lines of an induction that come first.
+struct EquationSearch {
+    Formulas &formulas;
+    Checker &checker;
+    const Statement &statement;
+    Script before = {};
+    std::string indent = "  ";
+    int checks = 3000;
+
+    struct Node {
+        Formula goal;
+        Script lines;
+    };
+    enum Outcome { Closed, Open, Refused };
+
+    Outcome outcome(const Script &lines) {
+        Script all = before;
+        all.insert(all.end(), lines.begin(), lines.end());
+        checks--;
+        Result r = checker.check(source_of(formulas, statement, all), {true, false});
+        bool zero_done = r.error.code == E_CASES;  // succ is still to come
+        return r.complete || zero_done ? Closed : r.error.code == E_UNSOLVED ? Open : Refused;
+    }
+    std::vector<Rewriting> moves(Formula goal, const std::vector<Hypothesis> &known) {
+        std::vector<Rewriting> all;
+        for (const Hypothesis &h : known) {
+            const Formulas::Node e = formulas[h.formula];
+            all.push_back({hypothesis_name(h.name), e.a, e.b});
+            all.push_back({"← " + hypothesis_name(h.name), e.b, e.a});
+        }
+        for (Rewriting &r : rewritings(formulas, goal))
+            all.push_back(std::move(r));
+        return all;
+    }
+    bool run(Formula goal, const std::vector<Hypothesis> &known, Script &script) {
+        script = {indent + "rfl"};
+        if (outcome(script) == Closed)
+            return true;
+        for (const Hypothesis &h : known) {
+            script = {indent + "exact " + hypothesis_name(h.name)};
+            if (h.formula == goal && outcome(script) == Closed)
+                return true;
+        }
+        std::vector<Node> nodes = {{goal, {}}};
+        std::unordered_set<Formula> seen = {goal};
+        for (size_t i = 0; i < nodes.size(); i++)
+            for (const Rewriting &r : moves(nodes[i].goal, known)) {
+                Formula next = substitute(formulas, nodes[i].goal, r.from, r.to);
+                if (!seen.insert(next).second)
+                    continue;
+                if (checks <= 0)
+                    return false;
+                script = nodes[i].lines;
+                script.push_back(indent + "rw [" + r.lemma + "]");
+                Outcome o = outcome(script);
+                if (o == Closed)
+                    return true;
+                if (o == Open)
+                    nodes.push_back({next, script});
+            }
+        return false;
+    }
+};
+
+static bool search_induction(Formulas &formulas, Checker &checker, const Statement &s, char v,
+                             Script &script) {
+    Formula n = formulas.make(Variable, v), one = formulas.make(Number, 1);
+    EquationSearch search{formulas, checker, s};
+    search.before = {std::string("  induction ") + v + " with", "  | zero =>"};
+    search.indent = "    ";
+    Script lines;
+    if (!search.run(substitute(formulas, s.goal, n, formulas.make(Number, 0)), s.hypotheses, lines))
+        return false;
+    search.before.insert(search.before.end(), lines.begin(), lines.end());
+    search.before.push_back(std::string("  | succ ") + v + " ih =>");
+    std::vector<Hypothesis> known = s.hypotheses;
+    known.push_back({100, s.goal});  // ih
+    search.checks = 6000;
+    if (!search.run(substitute(formulas, s.goal, n, formulas.make(Plus, n, one)), known, lines))
+        return false;
+    script = search.before;
+    script.insert(script.end(), lines.begin(), lines.end());
+    return true;
+}
+
+bool prove_equation(Formulas &formulas, Checker &checker, const Statement &s, Script &script) {
+    EquationSearch direct{formulas, checker, s};
+    if (direct.run(s.goal, s.hypotheses, script))
+        return true;
+    for (char v : s.variables)
+        if (search_induction(formulas, checker, s, v, script) && complete(formulas, checker, s, script))
+            return true;
+    script.clear();
     return false;
 }
 
