@@ -87,6 +87,12 @@ struct Statement {
 std::string print(const Formulas &formulas, const Statement &s);  // the header line, with its newline
 // The statement of a header; what follows it is ignored. One that the subset refuses is the user's mistake.
 Statement read_statement(Formulas &formulas, std::string_view source, bool nat = false);
+struct Failure;
+// A statement that someone asks about: a header, with or without `:= by`, or a formula or equation alone.
+bool read_question(Formulas &formulas, std::string_view source, bool nat, Statement &s, Failure &failure);
+// The code points of a text, as they may be shown on a terminal: control characters, invisible marks and
+// bytes that are no UTF-8 are spelled out.
+std::vector<std::string> visible(std::string_view text);
 
 // ---------------------------------------------------------------- the checker
 

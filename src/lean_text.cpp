@@ -31,6 +31,49 @@ std::string Failure::print() const {
     return cat("error ", lean::name(code), " line ", line, " col ", column, ": ", message);
 }
 
+// The code point at `at` and its length in bytes, 0 if it is not valid UTF-8 (strictly).
+static int code_point(std::string_view text, size_t at, uint32_t &c) {
+    auto byte = [&](size_t i) { return at + i < text.size() ? uint8_t(text[at + i]) : 0u; };
+    c = byte(0);
+    int length = c < 0x80                ? 1
+                 : c >= 0xc2 && c < 0xe0 ? 2
+                 : c >= 0xe0 && c < 0xf0 ? 3
+                 : c >= 0xf0 && c < 0xf5 ? 4
+                                         : 0;
+    if (length > 1)
+        c &= 0x7f >> length;
+    for (size_t i = 1; i < size_t(length); i++) {
+        if ((byte(i) & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (byte(i) & 0x3f);
+    }
+    bool overlong = (length == 3 && c < 0x800) || (length == 4 && c < 0x10000);
+    return overlong || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : length;
+}
+
+// Marks that show nothing, or that turn the direction of writing: refused even in comments.
+static bool invisible(uint32_t c) {
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x180e || (c >= 0x200b && c <= 0x200f) ||
+           (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
+}
+
+std::vector<std::string> visible(std::string_view text) {
+    std::vector<std::string> out;
+    for (size_t at = 0; at < text.size();) {
+        uint32_t c;
+        int length = code_point(text, at, c);
+        char escaped[16];
+        if (length == 0)
+            snprintf(escaped, sizeof escaped, "\\x%02x", uint8_t(text[at]));
+        else
+            snprintf(escaped, sizeof escaped, "<U+%04X>", unsigned(c));
+        bool as_it_is = length > 0 && !invisible(c) && c != 0xa0;
+        out.push_back(as_it_is ? std::string(text.substr(at, size_t(length))) : escaped);
+        at += size_t(std::max(1, length));
+    }
+    return out;
+}
+
 // ---------------------------------------------------------------- [2] formulas
 
 Formula Formulas::make(Kind kind, int a, int b) {
@@ -182,12 +225,6 @@ static Word classify(std::string_view w) {
     return {T_word, 0};
 }
 
-// Marks that show nothing, or that turn the direction of writing: refused even in comments.
-static bool invisible(uint32_t c) {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x180e || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
-}
-
 // Splits a text into tokens. What is no token becomes one T_bad, and nothing is read beyond it: the parser
 // reports it when it gets there, so that the steps before it count. Comments turn into blanks that keep lines
 // and columns.
@@ -210,27 +247,11 @@ struct Lexer {
     }
     [[noreturn]] void stop(Code code, const std::string &message) { stop(code, line, column, message); }
 
-    // The code point at `at` and its length in bytes; strict UTF-8.
     uint32_t decode(int &length) {
-        auto byte = [&](size_t i) { return at + i < text.size() ? uint8_t(text[at + i]) : 0u; };
-        uint32_t c = byte(0);
-        length = c < 0x80                ? 1
-                 : c >= 0xc2 && c < 0xe0 ? 2
-                 : c >= 0xe0 && c < 0xf0 ? 3
-                 : c >= 0xf0 && c < 0xf5 ? 4
-                                         : 0;
+        uint32_t c;
+        length = code_point(text, at, c);
         if (length == 0)
-            stop(E_LEX, "not valid UTF-8");
-        if (length > 1)
-            c &= 0x7f >> length;
-        for (int i = 1; i < length; i++) {
-            if ((byte(i) & 0xc0) != 0x80)
-                stop(E_LEX, "not valid UTF-8");
-            c = c << 6 | (byte(i) & 0x3f);
-        }
-        bool overlong = (length == 3 && c < 0x800) || (length == 4 && c < 0x10000);
-        if (overlong || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-            stop(E_LEX, "not valid UTF-8");
+            stop(E_LEX, cat("not valid UTF-8: ", visible(text.substr(at, 1))[0]));
         return c;
     }
 
@@ -365,8 +386,9 @@ struct Lexer {
         else if (!symbol()) {
             int length;
             decode(length);
-            stop(E_LEX,
-                 cat("`", c > 0x20 || c < 0 ? text.substr(at, length) : "?", "` is no token of this subset"));
+            bool level2 = !nat && c != '\0' && strchr("=+*[]", c);
+            stop(E_LEX, cat("`", visible(text.substr(at, size_t(length)))[0], "` is no token of this subset",
+                            level2 ? " (of level 2, equations on Nat, which is off)" : ""));
         }
     }
 
@@ -471,7 +493,8 @@ Formula Reader::primary() {
     if (accept(T_True))
         return formulas.make(Truth);
     if (!accept(T_False))
-        unexpected("a formula");
+        unexpected(kind == T_nat_variable ? "a formula (equations on Nat are level 2, which is off)"
+                                          : "a formula");
     return formulas.make(Falsity);
 }
 
@@ -501,7 +524,7 @@ Statement Reader::statement() {
     line = at->line;
     if (at->kind == T_end)
         refuse(E_PARSE, *at, "there is no theorem in this text");
-    if (at->kind != T_bad && at->kind != T_end && at->column != 0)
+    if (at->kind != T_bad && at->column != 0 && !is_question)
         refuse(E_LAYOUT, *at, "a theorem starts in column 0");
     expect_token(T_theorem, "`theorem`");
     s.name = std::string(text.substr(at->begin, at->end - at->begin));
@@ -519,9 +542,52 @@ Statement Reader::statement() {
     }
     expect_token(T_colon, "`:`");
     s.goal = formula();
-    expect_token(T_assign, "`:=`");
-    expect_token(T_by, "`by`");
+    bool ends_here = is_question && (peek() == T_line_end || peek() == T_end);
+    if (!ends_here) {
+        expect_token(T_assign, "`:=`");
+        expect_token(T_by, "`by`");
+    }
     return s;
+}
+
+// A formula or an equation alone: a theorem about the variables in it.
+Statement Reader::bare_statement() {
+    Statement s;
+    bool about_numbers = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
+        return t.kind == T_nat_variable || t.kind == T_number || t.kind == T_equal;
+    });
+    nat = s.nat = options.nat && about_numbers;
+    line = at->line;
+    scope = ~0u;
+    const Token *first = at;
+    s.goal = formula();
+    if (at->kind == T_bad)
+        throw Refusal{bad};
+    if (at->kind != T_end)
+        refuse(E_PARSE, *at, cat("the formula ends before ", shown(*at)));
+    for (char v : std::string(nat ? "abckmn" : "pqrstu"))
+        if (std::any_of(first, at, [&](const Token &t) {
+                return t.kind == (nat ? T_nat_variable : T_variable) && t.value == v;
+            }))
+            s.variables += v;
+    if (s.variables.empty())
+        s.variables = nat ? "n" : "p";
+    return s;
+}
+
+bool read_question(Formulas &formulas, std::string_view source, bool nat, Statement &s, Failure &failure) {
+    Reader reader(formulas);
+    reader.open(source, {nat, false});
+    reader.is_question = true;
+    try {
+        if (reader.at->kind == T_end)
+            reader.refuse(E_PARSE, *reader.at, "there is no statement");
+        s = reader.at->kind == T_theorem ? reader.statement() : reader.bare_statement();
+        return true;
+    } catch (const Refusal &r) {
+        failure = r.failure;
+        return false;
+    }
 }
 
 // The statement of a header; what follows it is ignored.

@@ -130,10 +130,13 @@ struct Reader {
             unexpected("the end of the line");
     }
 
+    bool is_question = false;  // a statement alone: blanks before it, and no `:= by`, will do
+
     Formula formula();
     Formula expression(int level);
     Formula primary();
     Statement statement();
+    Statement bare_statement();
     void variables(Statement &s);
 };
 
