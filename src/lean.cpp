@@ -62,8 +62,8 @@ struct Terms : Reader {
             unexpected("a hypothesis");
         if (kind == T_fun || kind == T_constant)
             refuse(E_UNKNOWN_ID, t,
-                   cat(shown(t), " here is outside the subset: bracketed heads and arguments without brackets ",
-                       "start with a hypothesis"));
+                   cat(shown(t), " here is outside the subset: the head of an application and an argument ",
+                       "without brackets start with a hypothesis"));
         const Hypothesis *h = kind == T_hypothesis || kind == T_ih ? find(t.value) : nullptr;
         if (!h)
             refuse(E_UNKNOWN_ID, t, cat("there is no hypothesis ", shown(t)));
@@ -905,7 +905,9 @@ Formula Proof::equation() {
 
 bool Proof::has_large_number(Formula f) {
     const Formulas::Node n = formulas[f];
-    return n.kind == Number ? n.a > max_offset : n.kind >= Iff && (has_large_number(n.a) || has_large_number(n.b));
+    if (n.kind < Iff)
+        return n.kind == Number && n.a > max_offset;
+    return has_large_number(n.a) || has_large_number(n.b);
 }
 
 // Two closed terms Lean compares as literals, whatever their size. But a numeral beside a variable it may

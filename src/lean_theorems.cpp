@@ -247,7 +247,7 @@ struct Extraction {
     Script script = {};
     std::set<Sequent> branch = {};  // the sequents from the root to here
     int column = 2, visits = 0;
-    long left = 2000000;  // sequents for all questions together
+    long left = 1000000;  // sequents for all questions together
     static constexpr size_t max_lines = 200;
     static constexpr int max_visits = 2000;
     static constexpr long max_sequents = 200000;  // for one question
@@ -611,7 +611,7 @@ static Formula random_sum(Formulas &formulas, Random &random, int operations, in
     return formulas.make(kind, a, random_sum(formulas, random, operations - 1 - left, variables));
 }
 
-// A place in a term where a lemma applies: its text in `rw`, with all arguments given, and what becomes of it.
+// A place in a term where a lemma applies: its text in `rw`, all arguments given, and what becomes of it.
 struct Rewriting {
     std::string lemma;
     Formula from, to;

@@ -112,6 +112,8 @@ static std::string indented(const std::string &lines, const char *prefix) {
     return out;
 }
 
+static std::string counted(long n, const char *what) { return cat(n, " ", what, n == 1 ? "" : "s"); }
+
 static std::string shown_as_error(const std::string &file, const std::string &text, const Result &r) {
     const Failure &e = r.error;
     std::string out = cat(file, ":", e.line, ":", e.column, ": ", name(e.code), ": ", e.message, "\n");
@@ -138,15 +140,15 @@ static bool check_file(const Arguments &a) {
     else if (r.sorries > 0)
         std::cout << a.file << ": no error, but " << r.sorries << " sorry\n";
     else
-        std::cout << a.file << ": complete, " << tactics << (tactics == 1 ? " step\n" : " steps\n");
+        std::cout << a.file << ": complete, " << counted(tactics, "step") << "\n";
     return r.complete;
 }
 
 static const char *verdict(const Result &r) { return r.complete ? "complete" : r.pass ? "sorry" : "reject"; }
 
 // One line of --jsonl: its verdict, as a line.
-static std::string judge_line(Checker &checker, const std::string &line, const std::string &where, long number,
-                              bool nat, bool &complete) {
+static std::string judge_line(Checker &checker, const std::string &line, const std::string &where,
+                              long number, bool nat, bool &complete) {
     const Json object = parse_json(line, where);
     const bool good = object.is_object() && object.contains("source") && object["source"].is_string();
     expect(good, where, ": no JSON object with a text `source`");
@@ -257,7 +259,7 @@ static std::string answer(Formulas &formulas, const Statement &s, uint64_t seed)
         Checker checker;
         if (!prove_equation(formulas, checker, s, script))
             return "unknown: equations have no decision procedure here, and a small search found no proof\n";
-        return lines_of(script) + cat("yes: ", script.size(), script.size() == 1 ? " line\n" : " lines\n");
+        return lines_of(script) + "yes: " + counted(long(script.size()), "line") + "\n";
     }
     Decider decider(formulas);
     std::vector<Formula> context;
@@ -271,7 +273,7 @@ static std::string answer(Formulas &formulas, const Statement &s, uint64_t seed)
     if (script.empty())
         return "yes, but the search for a short proof found none\n";
     return lines_of(script) +
-           cat("yes: D", difficulty(script), ", ", script.size(), script.size() == 1 ? " line\n" : " lines\n");
+           cat("yes: D", difficulty(script), ", ", counted(long(script.size()), "line"), "\n");
 }
 
 // `file` and its line number are for errors; without a file the columns are those of what was typed.
@@ -355,13 +357,14 @@ void lean_verb(CLI::App &app) {
         ->type_name("FILE");
     app.add_flag("--goals", a->goals, "show the goals after each step");
     app.add_flag("--nat", a->nat, "level 2: equations on Nat");
-    app.add_option("--jsonl", a->jsonl, "judge each line, an object with `source`; - is the standard input")->type_name("IN");
+    app.add_option("--jsonl", a->jsonl, "judge each line, an object with `source`; - is the standard input")
+        ->type_name("IN");
     app.add_option("--out", a->out, "where --jsonl and --generate write JSON lines (else: the terminal)")
         ->type_name("OUT");
     app.add_option("--generate", a->generate, "write N theorems with proofs")->type_name("N");
     app.add_option("--seed", a->seed, "the same seed gives the same theorems")->type_name("S");
     app.add_option("--difficulty", a->difficulty, "only this: D1 to D5")->type_name("D1..D5");
-    app.add_option("--decide", a->decide, "does a proof exist? a formula, a header, or a file that ends in .lean")
+    app.add_option("--decide", a->decide, "does a proof exist? a formula, a header or a file (.lean)")
         ->type_name("STATEMENT");
     app.callback([a, &app] { run(app, *a); });
 }
