@@ -435,7 +435,6 @@ void Proof::run_block(Block &b, const Token &opener) {
         refuse(E_LIMIT, opener, cat("blocks nested deeper than ", max_blocks));
     block = &b;
     do {
-        note_state();
         if (at->kind == T_bad)
             throw Refusal{bad};
         if (at->column != b.column)

@@ -298,7 +298,6 @@ struct Extraction {
     bool lemma(const Sub &s, const std::vector<Hypothesis> &needed);
     std::vector<Hypothesis> needed_for(const Sub &s, bool newest_first);
     bool steps_with(const Sub &s, const std::vector<Hypothesis> &needed);
-    bool evident(const std::vector<Hypothesis> &context, Formula f);
 };
 
 // A line, and then everything that it leaves; undone if something of it fails.
@@ -324,28 +323,9 @@ bool Extraction::close(const Sub &s) {
     return done;
 }
 
-// Does the context hold the formula, or the parts that make it up?
-bool Extraction::evident(const std::vector<Hypothesis> &context, Formula f) {
-    const Formulas::Node n = formulas[f];
-    if (holds(context, f))
-        return true;
-    switch (n.kind) {
-        case And: return evident(context, n.a) && evident(context, n.b);
-        case Or: return evident(context, n.a) || evident(context, n.b);
-        case Implies: return evident(context, n.b);
-        default: return n.kind == Truth;
-    }
-}
-
-// Drop each hypothesis as long as the rest still proves the goal: first the implications whose conclusion is
-// evident by now (else that conclusion, being newer, would go, and the step that won it be forgotten), then
-// all, newest or oldest first.
+// Drop each hypothesis as long as the rest still proves the goal, newest or oldest first.
 std::vector<Hypothesis> Extraction::needed_for(const Sub &s, bool newest_first) {
-    std::vector<Hypothesis> candidates, needed;
-    for (const Hypothesis &h : s.context)
-        if (kind(h.formula) != Implies || !evident(s.context, formulas[h.formula].b))
-            candidates.push_back(h);
-    needed = candidates;
+    std::vector<Hypothesis> candidates = s.context, needed = s.context;
     if (newest_first)
         std::reverse(candidates.begin(), candidates.end());
     for (const Hypothesis &h : candidates) {
@@ -372,7 +352,8 @@ bool Extraction::steps(const Sub &s) {
     std::vector<Hypothesis> needed = needed_for(s, true);
     if (steps_with(s, needed))
         return true;
-    // Rarely the older ones of two sets that would do lead in a circle: ¬(p ∧ q → p), say, beside p ∧ q.
+    // The older of two sets that would do may lead in a circle: after `have h3 : q ∧ r := h1 h2` the goal r
+    // needs h1 and h2 no more, but h3.
     std::vector<Hypothesis> others = needed_for(s, false);
     auto same_name = [](const Hypothesis &a, const Hypothesis &b) { return a.name == b.name; };
     return !std::equal(needed.begin(), needed.end(), others.begin(), others.end(), same_name) &&
@@ -428,7 +409,7 @@ bool Extraction::forward(const Sub &s, const std::vector<Hypothesis> &needed, bo
     for (const Hypothesis &h : needed) {
         const Formulas::Node n = formulas[h.formula];
         const Hypothesis *a = n.kind == Implies ? holds(s.context, n.a) : nullptr;
-        if (!a || evident(s.context, n.b))
+        if (!a || holds(s.context, n.b))
             continue;
         tried = true;
         std::string term = hypothesis_name(h.name) + " " + hypothesis_name(a->name);

@@ -295,6 +295,7 @@ static void decide_one(const std::string &statement, const Arguments &a, const s
 // like another path is no formula either.
 static void decide(const Arguments &a) {
     const std::string &d = a.decide;
+    seed_of(a);  // refused before anything is printed
     if (!d.ends_with(".lean")) {
         bool ascii_symbol = d.find("/\\") != d.npos || d.find("\\/") != d.npos;
         bool comment = d.find("/-") != d.npos || d.find("-/") != d.npos;
