@@ -7,11 +7,12 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <limits>
+#include <memory>
+#include <optional>
 
 #include "src/error.h"
 #include "src/files.h"
@@ -55,17 +56,12 @@ static std::string read(const std::string &path) {
 // to a file all or nothing.
 struct Output {
     std::unique_ptr<AtomicFile> file;
+    std::optional<CatchInterrupt> stop;
     explicit Output(const std::string &path) {
         if (path.empty())
             return;
         file = std::make_unique<AtomicFile>(path);
-        catch_interrupt();  // the temporary file is to be cleared away
-        for (int signal : {SIGINT, SIGTERM}) {  // and waiting for input is to end
-            struct sigaction action;
-            sigaction(signal, nullptr, &action);
-            action.sa_flags &= ~SA_RESTART;
-            sigaction(signal, &action, nullptr);
-        }
+        stop.emplace();  // the temporary file is to be cleared away
     }
     void write(const std::string &record) {
         if (file)

@@ -7,12 +7,14 @@
 #include <string>
 #include <unistd.h>
 
-// Ctrl-C, and the SIGTERM of a scheduler: while a CatchInterrupt lives they only set `interrupted`. For work
-// that has something to save or to clear away.
+// Ctrl-C, and the SIGTERM of a scheduler: while a CatchInterrupt lives they only set `interrupted`, and end the
+// waiting for input. For work that has something to save or to clear away.
 inline volatile std::sig_atomic_t interrupted = 0;
 struct CatchInterrupt {
     static void all(void (*handler)(int)) {
-        for (int signal : {SIGINT, SIGTERM}) std::signal(signal, handler);
+        struct sigaction action = {};                    // no SA_RESTART
+        action.sa_handler = handler;
+        for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
     }
     CatchInterrupt() { all([](int) { interrupted = 1; }); }
     ~CatchInterrupt() { all(SIG_DFL); }

@@ -20,14 +20,16 @@ for suite in release gradcheck; do
     build/$suite/tests >"$log" 2>&1
     count "$suite" "$log" $?
 done
-cli=$(bash tests/cli.sh build/release/deepseek) || true
-line=$(tail -n 1 <<<"$cli")
-printf '%-28s %s\n' "command line" "$line"
-if [[ "$line" =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
-    passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
-else
-    failed=$((failed + 1))
-fi
-case "$line" in *" 0 failed") ;; *) echo "$cli" ;; esac
+for script in tests/cli*.sh; do
+    cli=$(bash "$script" build/release/deepseek) || true
+    line=$(tail -n 1 <<<"$cli")
+    printf '%-28s %s\n' "$(basename "$script" .sh)" "$line"
+    if [[ "$line" =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+    else
+        failed=$((failed + 1))
+    fi
+    case "$line" in *" 0 failed") ;; *) echo "$cli" ;; esac
+done
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
