@@ -18,45 +18,24 @@
 #include <algorithm>
 
 #include "../deepseek.h"
+#include "gemm.h"
 #include "parallel.h"
 #include "twins.h"
 
 // ------------------------------------------------------------------------------------------------ [1] chunks
+using gemm::Product, gemm::as_it_stands, gemm::transposed, gemm::accumulate, gemm::overwrite;
+
+// Rows are shared out in chunks of this size where something is done between two products.
+constexpr long chunk_rows = 64;
+static long chunks(long n) { return (n + chunk_rows - 1) / chunk_rows; }
+
 using Matrix = Eigen::Matrix<real, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using Rows = Eigen::Map<Matrix, 0, Eigen::OuterStride<>>;
-using ConstRows = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
 
 static Rows rows(real *p, long n, long width, long stride) {
     return Rows(p, n, width, Eigen::OuterStride<>(stride));
 }
-static Rows rows(real *p, long n, long width) { return rows(p, n, width, width); }
-
-constexpr long chunk_rows = 256;     // a multiple of 4; Eigen packs W anew for every chunk, so not too few
-static long chunks(long n) { return (n + chunk_rows - 1) / chunk_rows; }
 static long padded(long n) { return (n + 3) & ~3l; }
-
-// y (n,b) = or += x (n,a) times W, given as (b,a) and transposed here, or as (a,b) and taken as it stands.
-enum Layout { transposed, as_it_stands };
-static void product(real *y, const real *x, const real *W, long n, long a, long b, Layout layout,
-                    bool accumulate) {
-    const auto multiply = [&](Rows out, Rows in) {
-        if (layout == transposed) {
-            if (accumulate) out.noalias() += in * rows((real *)W, b, a).transpose();
-            else out.noalias() = in * rows((real *)W, b, a).transpose();
-        } else {
-            if (accumulate) out.noalias() += in * rows((real *)W, a, b);
-            else out.noalias() = in * rows((real *)W, a, b);
-        }
-    };
-    const long whole = n & ~3l, rest = n - whole;
-    if (whole) multiply(rows(y, whole, b), rows((real *)x, whole, a));
-    if (!rest) return;
-    Matrix in = Matrix::Zero(4, a), out = Matrix::Zero(4, b);
-    in.topRows(rest) = rows((real *)x + whole * a, rest, a);
-    if (accumulate) out.topRows(rest) = rows(y + whole * b, rest, b);
-    multiply(rows(out.data(), 4, b), rows(in.data(), 4, a));
-    rows(y + whole * b, rest, b) = out.topRows(rest);
-}
 
 namespace fast {
 
@@ -64,24 +43,24 @@ namespace fast {
 static void matmul_forward(const Call &c) {              // y = x W^T
     const View x = c.in[0], W = c.in[1], y = c.out[0];
     const long n = x.rows(), a = x.width(), b = y.width();
-    for_rows(chunks(n), 2 * chunk_rows * a * b, [&](long i) {
-        const long from = i * chunk_rows, count = std::min(chunk_rows, n - from);
-        product(y.row(from), x.row(from), &W[0], count, a, b, transposed, false);
-    });
+    Scratch<real> panels(cpu_device, gemm::packed_size(a, b));
+    gemm::pack(panels.p, transposed(&W[0], a), a, b);
+    Product{&y[0], as_it_stands(&x[0], a), panels.p, n, a, b, overwrite}.in_parallel();
 }
 
 static void matmul_backward(const Call &c) {             // dx += dy W,  dW += dy^T x
     const View x = c.in[0], W = c.in[1], dx = c.din[0], dW = c.din[1], dy = c.dout[0];
     const long n = x.rows(), a = x.width(), b = dy.width();
-    if (dx) for_rows(chunks(n), 2 * chunk_rows * a * b, [&](long i) {
-        const long from = i * chunk_rows, count = std::min(chunk_rows, n - from);
-        product(dx.row(from), dy.row(from), &W[0], count, b, a, as_it_stands, true);
-    });
-    if (dW) for_rows(chunks(b), 2 * chunk_rows * a * n, [&](long i) {
-        const long from = i * chunk_rows, count = std::min(chunk_rows, b - from);
-        rows(dW.row(from), count, a).noalias() +=
-            rows(&dy[from], n, count, b).transpose() * rows(&x[0], n, a);
-    });
+    if (dx) {
+        Scratch<real> panels(cpu_device, gemm::packed_size(b, a));
+        gemm::pack(panels.p, as_it_stands(&W[0], a), b, a);
+        Product{&dx[0], as_it_stands(&dy[0], b), panels.p, n, b, a, accumulate}.in_parallel();
+    }
+    if (dW) {
+        Scratch<real> panels(cpu_device, gemm::packed_size(n, a));
+        gemm::pack(panels.p, as_it_stands(&x[0], a), n, a);
+        Product{&dW[0], transposed(&dy[0], b), panels.p, b, n, a, accumulate}.in_parallel();
+    }
 }
 
 // ---------------------------------------------------------------------------------------- [3] matmul_grouped
@@ -96,30 +75,43 @@ static std::vector<GroupChunk> group_chunks(const View &offsets, int E) {
     return list;
 }
 
+// out (rows, columns) = or += in (rows, depth) B_e (depth, columns), rows of one expert together. The matrices
+// of experts that have no rows are left alone: in decoding that is most of them.
+static void grouped_product(const View &out, const View &in, const View &W, const View &offsets, bool by_rows,
+                            gemm::Write write) {
+    const long E = W.shape[0], b = W.shape[1], a = W.shape[2];
+    const long depth = in.width(), columns = out.width(), size = gemm::packed_size(depth, columns);
+    Scratch<real> panels(cpu_device, E * size);
+    for_rows(E, a * b, [&](long e) {
+        if (offsets.id(e) == offsets.id(e + 1)) return;
+        const real *W_e = &W[e * a * b];
+        gemm::pack(panels.p + e * size, by_rows ? as_it_stands(W_e, a) : transposed(W_e, a), depth, columns);
+    });
+    const auto list = group_chunks(offsets, E);
+    for_rows(list.size(), chunk_rows * a * b / gemm::lanes, [&](long i) {
+        const auto [e, from, count] = list[i];
+        Product{out.row(from), as_it_stands(in.row(from), depth), panels.p + e * size, count, depth, columns,
+                write}.all_tiles();
+    });
+}
+
 static void matmul_grouped_forward(const Call &c) {
     const View x = c.in[0], W = c.in[1], offsets = c.in[2], y = c.out[0];
-    const long E = W.shape[0], b = W.shape[1], a = W.shape[2];
-    const auto list = group_chunks(offsets, E);
-    for_rows(list.size(), 2 * x.numel() * b / std::max<long>(1, list.size()), [&](long i) {
-        const auto [e, from, count] = list[i];
-        product(y.row(from), x.row(from), &W[e * a * b], count, a, b, transposed, false);
-    });
-    std::fill(y.row(offsets.id(E)), y.row(y.rows()), 0);
+    grouped_product(y, x, W, offsets, false, overwrite);
+    std::fill(y.row(offsets.id(W.shape[0])), y.row(y.rows()), 0);
 }
 
 static void matmul_grouped_backward(const Call &c) {
     const View x = c.in[0], W = c.in[1], offsets = c.in[2], dx = c.din[0], dW = c.din[1], dy = c.dout[0];
-    const long E = W.shape[0], b = W.shape[1], a = W.shape[2];
-    const auto list = group_chunks(offsets, E);
-    if (dx) for_rows(list.size(), 2 * x.numel() * b / std::max<long>(1, list.size()), [&](long i) {
-        const auto [e, from, count] = list[i];
-        product(dx.row(from), dy.row(from), &W[e * a * b], count, b, a, as_it_stands, true);
-    });
-    if (dW) for_rows(E, 2 * x.numel() * b / E, [&](long e) {
+    const long E = W.shape[0], b = W.shape[1], a = W.shape[2], size = gemm::packed_size(1, a);
+    if (dx) grouped_product(dx, dy, W, offsets, true, accumulate);
+    if (!dW) return;
+    Scratch<real> panels(cpu_device, x.rows() * size);
+    for_rows(E, x.numel() * b / gemm::lanes / E, [&](long e) {
         const long from = offsets.id(e), count = offsets.id(e + 1) - from;
-        if (count)
-            rows(&dW[e * a * b], b, a).noalias() +=
-                rows(dy.row(from), count, b).transpose() * rows(x.row(from), count, a);
+        gemm::pack(panels.p + from * size, as_it_stands(x.row(from), a), count, a);
+        Product{&dW[e * a * b], transposed(dy.row(from), b), panels.p + from * size, b, count, a,
+                accumulate}.all_tiles();
     });
 }
 
@@ -262,29 +254,34 @@ static void attention_backward(const Call &c) {
 
 // -------------------------------------------------------------------------------------------------- [5] logp
 // Logits of a chunk of rows at a time; the backward turns them into dz in place and multiplies twice.
-static void chunk_logits(const Call &c, long from, long count, Matrix &Z) {
+static void chunk_logits(const Call &c, const real *panels, long from, long count, real *z) {
     const View h = c.in[0], W = c.in[1], allowed = c.in[3];
-    const long V = W.shape[0];
-    product(Z.data(), h.row(from), &W[0], count, W.width(), V, transposed, false);
-    if (c.a.temperature != 1) Z /= (real)c.a.temperature;
-    for (long r = 0; allowed && r < count; r++)
-        for (long v = 0; v < V; v++)
-            if (!allowed.id((from + r) * V + v)) Z(r, v) = -INFINITY;
+    const long V = W.shape[0], d = W.width();
+    Product{z, as_it_stands(h.row(from), d), panels, count, d, V, overwrite}.all_tiles();
+    const real temperature = (real)c.a.temperature;
+    for (long i = 0; temperature != 1 && i < count * V; i++) z[i] /= temperature;
+    for (long i = 0; allowed && i < count * V; i++)
+        if (!allowed.id(from * V + i)) z[i] = -INFINITY;
 }
 
 static void logp_forward(const Call &c) {
     const View W = c.in[1], ids = c.in[2], y = c.out[0], H = c.out[1], lse = c.out[2];
-    const long V = W.shape[0], N = ids.numel();
-    for_rows(chunks(N), 2 * chunk_rows * W.numel(), [&](long i) {
+    const long V = W.shape[0], d = W.width(), N = ids.numel();
+    Scratch<real> panels(cpu_device, gemm::packed_size(d, V));
+    Scratch<real> logits(cpu_device, omp_get_max_threads() * chunk_rows * V);      // a chunk for each thread
+    gemm::pack(panels.p, transposed(&W[0], d), d, V);
+    for_rows(chunks(N), 2 * chunk_rows * W.numel() / gemm::lanes, [&](long i) {
         const long from = i * chunk_rows, count = std::min(chunk_rows, N - from);
-        Matrix Z(count, V);
-        chunk_logits(c, from, count, Z);
-        for (long r = 0; r < count; r++) {
-            const long n = from + r;
+        real *Z = &logits[omp_get_thread_num() * chunk_rows * V];
+        chunk_logits(c, panels.p, from, count, Z);
+        for (long n = from; n < from + count; n++) {
             y[n] = H[n] = lse[n] = 0;
             if (ids.id(n) < 0) continue;
-            const real target = Z(r, ids.id(n)), top = Z.row(r).maxCoeff();
-            real *z = Z.row(r).data(), sum = 0, sum_z = 0;
+            const real *z = Z + (n - from) * V, target = z[ids.id(n)];
+            real top = -INFINITY, sum = 0, sum_z = 0;
+#pragma omp simd reduction(max : top)
+            for (long v = 0; v < V; v++) top = std::max(top, z[v]);
+#pragma omp simd reduction(+ : sum, sum_z)
             for (long v = 0; v < V; v++) {
                 const real below = z[v] - top, e = exp_of(below);
                 sum += e;
@@ -297,40 +294,43 @@ static void logp_forward(const Call &c) {
     });
 }
 
+// dz_v = dy (1[v = id] - p_v) - dH p_v (log p_v + H), in the place of the logits of row n.
+static void logits_gradient(const Call &c, long n, real *z) {
+    const View dy = c.dout[0], dH = c.dout[1], H = c.out[1], lse = c.out[2];
+    const long V = c.in[1].shape[0], id = c.in[2].id(n);
+    if (id < 0) {                                        // its logits may overflow, and 0 times infinity is NaN
+        std::fill_n(z, V, 0);
+        return;
+    }
+    const real a = dy ? dy[n] / (real)c.a.temperature : 0, b = dH ? dH[n] / (real)c.a.temperature : 0;
+    for (long v = 0; v < V; v++) {
+        const real log_p = z[v] - lse[n], p = exp_of(log_p);
+        z[v] = -a * p - (b != 0 && p > 0 ? b * p * (log_p + H[n]) : 0);
+    }
+    z[id] += a;
+}
+
+// dh += dz W,  dW += dz^T h,  for a thousand rows at a time: that bounds the memory for dz.
 static void logp_backward(const Call &c) {
-    const View h = c.in[0], W = c.in[1], ids = c.in[2], dh = c.din[0], dW = c.din[1], dy = c.dout[0],
-               dH = c.dout[1];
-    const View H = c.out[1], lse = c.out[2];
-    const long V = W.shape[0], d = W.width(), N = ids.numel(), super = 4 * chunk_rows;
-    Matrix Z(std::min(super, N), V);
-    for (long start = 0; start < N; start += super) {
-        const long total = std::min(super, N - start);
-        for_rows(chunks(total), 4 * chunk_rows * W.numel(), [&](long i) {
+    const View h = c.in[0], W = c.in[1], dh = c.din[0], dW = c.din[1];
+    const long V = W.shape[0], d = W.width(), N = c.in[2].numel(), most = std::min(16 * chunk_rows, N);
+    Scratch<real> by_word(cpu_device, gemm::packed_size(d, V)), by_width(cpu_device, gemm::packed_size(V, d));
+    Scratch<real> rows(cpu_device, gemm::packed_size(most, d)), Z(cpu_device, most * V);
+    gemm::pack(by_word.p, transposed(&W[0], d), d, V);
+    gemm::pack(by_width.p, as_it_stands(&W[0], d), V, d);
+    for (long start = 0; start < N; start += most) {
+        const long total = std::min(most, N - start);
+        for_rows(chunks(total), 4 * chunk_rows * W.numel() / gemm::lanes, [&](long i) {
             const long from = i * chunk_rows, count = std::min(chunk_rows, total - from);
-            Matrix z(count, V);
-            chunk_logits(c, start + from, count, z);
-            for (long r = 0; r < count; r++) {
-                const long n = start + from + r, id = ids.id(n);
-                if (id < 0) {                          // its logits may overflow, and 0 times infinity is NaN
-                    z.row(r).setZero();
-                    continue;
-                }
-                const real a = dy && id >= 0 ? dy[n] / (real)c.a.temperature : 0;
-                const real b = dH && id >= 0 ? dH[n] / (real)c.a.temperature : 0;
-                for (long v = 0; v < V; v++) {
-                    const real log_p = z(r, v) - lse[n], p = exp_of(log_p);
-                    z(r, v) = -a * p - (b != 0 && p > 0 ? b * p * (log_p + H[n]) : 0);
-                }
-                if (id >= 0) z(r, id) += a;
-            }
-            Z.middleRows(from, count) = z;
-            if (dh) product(dh.row(start + from), z.data(), &W[0], count, V, d, as_it_stands, true);
+            real *z = &Z[from * V];
+            chunk_logits(c, by_word.p, start + from, count, z);
+            for (long r = 0; r < count; r++) logits_gradient(c, start + from + r, z + r * V);
+            if (dh)
+                Product{dh.row(start + from), as_it_stands(z, V), by_width.p, count, V, d, accumulate}.all_tiles();
         });
-        if (dW) for_rows(chunks(V), 2 * chunk_rows * total * d, [&](long i) {
-            const long from = i * chunk_rows, count = std::min(chunk_rows, V - from);
-            rows(dW.row(from), count, d).noalias() +=
-                Z.block(0, from, total, count).transpose() * rows(h.row(start), total, d);
-        });
+        if (!dW) continue;
+        gemm::pack(rows.p, as_it_stands(h.row(start), d), total, d);
+        Product{&dW[0], transposed(Z.p, V), rows.p, V, total, d, accumulate}.in_parallel();
     }
 }
 

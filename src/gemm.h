@@ -1,0 +1,209 @@
+// gemm.h: products of matrices on the CPU, near the speed that the processor has.
+//
+// C = A B is rows x columns sums of `depth` products, and a processor can do 16 or 32 multiply-adds in a
+// cycle, but load only two or four numbers. So what counts is how often a number is used once it is loaded.
+//
+// The tile. A small rectangle of C, 8 rows by 3 vectors of columns, lives in registers. At each step p along
+// the depth, 3 vectors of B's row p are loaded, and each of 8 numbers of A's column p is copied into all lanes
+// of a vector: 11 loads for 24 vector multiply-adds. The 24 sums do not wait for each other, which hides the
+// 4 cycles that one multiply-add takes. This loop is the whole arithmetic here; the rest feeds it.
+//
+//            B's panel (depth, 3 vectors), packed
+//                 [ b0 ][ b1 ][ b2 ]      <- row p
+//      A    a0    [sum ][sum ][sum ]
+//   (rows)  a1    [sum ][sum ][sum ]      sum[r][v] += a_r * b_v
+//           ..    [ ..             ]
+//           a7    [sum ][sum ][sum ]
+//           column p
+//
+// The panels. The tile wants B's row p as one piece after row p - 1, but B lies elsewhere: as it stands, its
+// rows are far apart, and in y = x W^T it lies on its side. So B is copied once into panels as wide as a tile,
+// one after the other; all rows of A then use the copy. It costs depth * columns moves beside rows * depth *
+// columns multiply-adds. A stays where it is: single numbers can be read from anywhere, so A may be
+// transposed, as in dW += dy^T x.
+//
+// The order of the sum. Each element of C is one chain of multiply-adds over p = 0, 1, ... within a block of
+// 256, and the blocks' sums are added in order. Nothing of that depends on which tile the element is in, how
+// many rows that tile has, or which thread does it. So a row's bits depend neither on its neighbours nor on
+// the number of threads, and no product needs padding to earn that.
+//
+// Vectors are a type of the compiler (g++ and clang): 64, 32 or 16 bytes, as the machine has them.
+//
+//   [1] vectors   [2] the tile   [3] panels   [4] products
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+#if defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+#endif
+
+#include "parallel.h"
+
+namespace gemm {
+
+// ----------------------------------------------------------------------------------------------- [1] vectors
+// The tile fills the registers but for the 4 that hold B's vectors and A's number: 32 registers of 64 bytes
+// leave room for 8 x 3 sums, 16 shorter ones for 6 x 2.
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64, tile_rows = 8, tile_vectors = 3;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32, tile_rows = 6, tile_vectors = 2;
+#else
+constexpr int vector_bytes = 16, tile_rows = 6, tile_vectors = 2;
+#endif
+constexpr int lanes = vector_bytes / sizeof(real), panel_width = tile_vectors * lanes;
+constexpr long block_depth = 256;                        // one chain of multiply-adds
+
+typedef real Vector __attribute__((vector_size(vector_bytes), may_alias));
+typedef real LooseVector __attribute__((vector_size(vector_bytes), may_alias, aligned(sizeof(real))));
+
+// a b + c with one rounding where the processor has that. It is asked for by name: left to the compiler, some
+// tiles might get it and others not, and a row's bits would depend on its tile.
+inline Vector multiply_add(Vector a, Vector b, Vector c) {
+#if defined(__AVX512F__) && defined(__FMA__)
+    if constexpr (sizeof(real) == sizeof(float))
+        return (Vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+    else
+        return (Vector)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    if constexpr (sizeof(real) == sizeof(float))
+        return (Vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+    else
+        return (Vector)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return a * b + c;
+#endif
+}
+
+// ---------------------------------------------------------------------------------------------- [2] the tile
+// A matrix wherever it lies: element (i, j) is p[i * down + j * across].
+struct Strided {
+    const real *p;
+    long down, across;
+    Strided from(long i, long j) const { return {p + i * down + j * across, down, across}; }
+};
+inline Strided as_it_stands(const real *p, long width) { return {p, width, 1}; }
+inline Strided transposed(const real *p, long width) { return {p, 1, width}; }
+
+enum Write { overwrite, accumulate };
+
+// C (R, columns) = or += A (R, depth) times the panel (depth, V vectors). C's rows are `stride` apart; the
+// last vector may reach beyond its columns, and is then written number by number.
+template <int R, int V>
+void tile(real *C, long stride, Strided A, const real *panel, long depth, long columns, Write write) {
+    Vector sum[R][V] = {};
+    for (long p = 0; p < depth; p++, A.p += A.across, panel += V * lanes) {
+        Vector b[V];
+        for (int v = 0; v < V; v++) b[v] = *(const Vector *)(panel + v * lanes);
+        for (int r = 0; r < R; r++) {
+            const Vector a = A.p[r * A.down] - Vector{};                 // in all lanes
+            for (int v = 0; v < V; v++) sum[r][v] = multiply_add(a, b[v], sum[r][v]);
+        }
+    }
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) {
+            real *c = C + r * stride + v * lanes;
+            const long n = std::min<long>(lanes, columns - v * lanes);
+            if (n == lanes) *(LooseVector *)c = write == accumulate ? *(LooseVector *)c + sum[r][v] : sum[r][v];
+            else for (long j = 0; j < n; j++) c[j] = write == accumulate ? c[j] + sum[r][v][j] : sum[r][v][j];
+        }
+}
+
+// The tiles of all sizes: at the lower edge of C fewer rows are left, at the right edge fewer vectors.
+using Tile = void (*)(real *, long, Strided, const real *, long, long, Write);
+template <int... I> constexpr std::array<Tile, sizeof...(I)> tiles_of_sizes(std::integer_sequence<int, I...>) {
+    return {tile<I / tile_vectors + 1, I % tile_vectors + 1>...};
+}
+constexpr auto tiles = tiles_of_sizes(std::make_integer_sequence<int, tile_rows * tile_vectors>());
+
+// ------------------------------------------------------------------------------------------------ [3] panels
+inline long whole_vectors(long n) { return (n + lanes - 1) / lanes * lanes; }
+inline long panels_of(long columns) { return (columns + panel_width - 1) / panel_width; }
+
+// How many numbers B (depth, columns) takes in panels. The panel of column j begins at depth * j.
+inline long packed_size(long depth, long columns) { return depth * whole_vectors(columns); }
+
+// One of the steps that turn a square of vectors on its side: rows i and i + step exchange the quarters of
+// their square that lie off the diagonal, seen at the scale of `step`.
+template <int step, int... j>
+void exchange(Vector &upper, Vector &lower, std::integer_sequence<int, j...>) {
+    const Vector a = upper, b = lower;
+    upper = __builtin_shufflevector(a, b, (j & step ? j - step + lanes : j)...);
+    lower = __builtin_shufflevector(a, b, (j & step ? j + lanes : j + step)...);
+}
+template <int step = 1> void transpose(Vector *rows) {
+    if constexpr (step < lanes) {
+        for (int i = 0; i < lanes; i++)
+            if (!(i & step)) exchange<step>(rows[i], rows[i + step], std::make_integer_sequence<int, lanes>());
+        transpose<2 * step>(rows);
+    }
+}
+
+// `to` (depth, one vector) from n columns of B that lie one after the other in memory: squares are read by
+// rows, transposed in registers and written by rows. Beyond n there are zeros.
+inline void pack_transposed(real *to, long stride, Strided B, long depth, long n) {
+    const long whole = n == lanes ? depth / lanes * lanes : 0;
+    Vector square[lanes];
+    for (long p = 0; p < whole; p += lanes) {
+        for (int j = 0; j < lanes; j++) square[j] = *(const LooseVector *)(B.p + p + j * B.across);
+        transpose(square);
+        for (int i = 0; i < lanes; i++) *(Vector *)(to + (p + i) * stride) = square[i];
+    }
+    for (long p = whole; p < depth; p++)
+        for (long j = 0; j < lanes; j++) to[p * stride + j] = j < n ? B.p[p + j * B.across] : 0;
+}
+
+// One panel (depth, n columns and zeros up to whole vectors).
+inline void pack_panel(real *to, Strided B, long depth, long n) {
+    const long width = whole_vectors(n);
+    if (B.down == 1) {
+        for (long j = 0; j < n; j += lanes)
+            pack_transposed(to + j, width, B.from(0, j), depth, std::min<long>(lanes, n - j));
+        return;
+    }
+    for (long p = 0; p < depth; p++) {
+        const real *row = B.p + p * B.down;
+        long j = 0;
+        for (; j + lanes <= n; j += lanes) *(Vector *)(to + p * width + j) = *(const LooseVector *)(row + j);
+        for (; j < width; j++) to[p * width + j] = j < n ? row[j] : 0;
+    }
+}
+
+// B (depth, columns) into panels; `to` is aligned to 64 bytes. One of B's strides is 1.
+inline void pack(real *to, Strided B, long depth, long columns) {
+    for_rows(panels_of(columns), depth * panel_width, [&](long i) {
+        const long j = i * panel_width;
+        pack_panel(to + depth * j, B.from(0, j), depth, std::min<long>(panel_width, columns - j));
+    });
+}
+
+// ---------------------------------------------------------------------------------------------- [4] products
+// C (rows, columns) = or += A (rows, depth) B (depth, columns), B in panels.
+struct Product {
+    real *C;
+    Strided A;
+    const real *panels;
+    long rows, depth, columns;
+    Write write;
+
+    long tiles() const { return (rows + tile_rows - 1) / tile_rows * panels_of(columns); }
+    void one_tile(long i) const;                         // any order, any thread: the bits are the same
+    void all_tiles() const { for (long i = 0; i < tiles(); i++) one_tile(i); }
+    void in_parallel() const {
+        for_rows(tiles(), tile_rows * panel_width * depth / lanes, [&](long i) { one_tile(i); });
+    }
+};
+
+inline void Product::one_tile(long i) const {
+    const long row = i / panels_of(columns) * tile_rows, column = i % panels_of(columns) * panel_width;
+    const long R = std::min<long>(tile_rows, rows - row), n = std::min<long>(panel_width, columns - column);
+    const long width = whole_vectors(n), V = width / lanes;
+    const Tile tile = gemm::tiles[(R - 1) * tile_vectors + V - 1];
+    for (long p = 0; p < depth; p += block_depth)
+        tile(C + row * columns + column, columns, A.from(row, p), panels + depth * column + p * width,
+             std::min(block_depth, depth - p), n, p ? accumulate : write);
+}
+
+}  // namespace gemm
