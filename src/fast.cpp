@@ -11,10 +11,6 @@
 // neighbours: decoding equals the full forward exactly.
 //
 //   [1] chunks   [2] matmul   [3] matmul_grouped   [4] attention   [5] logp
-#define EIGEN_DONT_PARALLELIZE
-#define EIGEN_NO_DEBUG
-#define EIGEN_GEMM_TO_COEFFBASED_THRESHOLD 0
-#include <Eigen/Core>
 #include <algorithm>
 
 #include "../deepseek.h"
@@ -23,19 +19,11 @@
 #include "twins.h"
 
 // ------------------------------------------------------------------------------------------------ [1] chunks
-using gemm::Product, gemm::as_it_stands, gemm::transposed, gemm::accumulate, gemm::overwrite;
+using gemm::Product, gemm::Strided, gemm::as_it_stands, gemm::transposed, gemm::accumulate, gemm::overwrite;
 
 // Rows are shared out in chunks of this size where something is done between two products.
 constexpr long chunk_rows = 64;
 static long chunks(long n) { return (n + chunk_rows - 1) / chunk_rows; }
-
-using Matrix = Eigen::Matrix<real, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Rows = Eigen::Map<Matrix, 0, Eigen::OuterStride<>>;
-
-static Rows rows(real *p, long n, long width, long stride) {
-    return Rows(p, n, width, Eigen::OuterStride<>(stride));
-}
-static long padded(long n) { return (n + 3) & ~3l; }
 
 namespace fast {
 
@@ -44,8 +32,8 @@ static void matmul_forward(const Call &c) {              // y = x W^T
     const View x = c.in[0], W = c.in[1], y = c.out[0];
     const long n = x.rows(), a = x.width(), b = y.width();
     Scratch<real> panels(cpu_device, gemm::packed_size(a, b));
-    gemm::pack(panels.p, transposed(&W[0], a), a, b);
-    Product{&y[0], as_it_stands(&x[0], a), panels.p, n, a, b, overwrite}.in_parallel();
+    gemm::pack_in_parallel(panels.p, transposed(&W[0], a), a, b);
+    Product{&y[0], b, as_it_stands(&x[0], a), panels.p, n, a, b, overwrite}.in_parallel();
 }
 
 static void matmul_backward(const Call &c) {             // dx += dy W,  dW += dy^T x
@@ -53,13 +41,13 @@ static void matmul_backward(const Call &c) {             // dx += dy W,  dW += d
     const long n = x.rows(), a = x.width(), b = dy.width();
     if (dx) {
         Scratch<real> panels(cpu_device, gemm::packed_size(b, a));
-        gemm::pack(panels.p, as_it_stands(&W[0], a), b, a);
-        Product{&dx[0], as_it_stands(&dy[0], b), panels.p, n, b, a, accumulate}.in_parallel();
+        gemm::pack_in_parallel(panels.p, as_it_stands(&W[0], a), b, a);
+        Product{&dx[0], a, as_it_stands(&dy[0], b), panels.p, n, b, a, accumulate}.in_parallel();
     }
     if (dW) {
         Scratch<real> panels(cpu_device, gemm::packed_size(n, a));
-        gemm::pack(panels.p, as_it_stands(&x[0], a), n, a);
-        Product{&dW[0], transposed(&dy[0], b), panels.p, b, n, a, accumulate}.in_parallel();
+        gemm::pack_in_parallel(panels.p, as_it_stands(&x[0], a), n, a);
+        Product{&dW[0], a, transposed(&dy[0], b), panels.p, b, n, a, accumulate}.in_parallel();
     }
 }
 
@@ -75,23 +63,23 @@ static std::vector<GroupChunk> group_chunks(const View &offsets, int E) {
     return list;
 }
 
-// out (rows, columns) = or += in (rows, depth) B_e (depth, columns), rows of one expert together. The matrices
-// of experts that have no rows are left alone: in decoding that is most of them.
+// out (rows, columns) = or += in (rows, depth) B_e (depth, columns), the rows of each expert e together.
+// Matrices of experts without rows are left alone: in decoding that is most of them.
 static void grouped_product(const View &out, const View &in, const View &W, const View &offsets, bool by_rows,
                             gemm::Write write) {
     const long E = W.shape[0], b = W.shape[1], a = W.shape[2];
     const long depth = in.width(), columns = out.width(), size = gemm::packed_size(depth, columns);
     Scratch<real> panels(cpu_device, E * size);
-    for_rows(E, a * b, [&](long e) {
+    for_rows(E, a * b / 4, [&](long e) {
         if (offsets.id(e) == offsets.id(e + 1)) return;
         const real *W_e = &W[e * a * b];
         gemm::pack(panels.p + e * size, by_rows ? as_it_stands(W_e, a) : transposed(W_e, a), depth, columns);
     });
     const auto list = group_chunks(offsets, E);
-    for_rows(list.size(), chunk_rows * a * b / gemm::lanes, [&](long i) {
+    for_rows(list.size(), in.rows() * a * b / gemm::lanes / std::max<long>(1, list.size()), [&](long i) {
         const auto [e, from, count] = list[i];
-        Product{out.row(from), as_it_stands(in.row(from), depth), panels.p + e * size, count, depth, columns,
-                write}.all_tiles();
+        Product{out.row(from), columns, as_it_stands(in.row(from), depth), panels.p + e * size, count, depth,
+                columns, write}.all_tiles();
     });
 }
 
@@ -103,15 +91,18 @@ static void matmul_grouped_forward(const Call &c) {
 
 static void matmul_grouped_backward(const Call &c) {
     const View x = c.in[0], W = c.in[1], offsets = c.in[2], dx = c.din[0], dW = c.din[1], dy = c.dout[0];
-    const long E = W.shape[0], b = W.shape[1], a = W.shape[2], size = gemm::packed_size(1, a);
+    const long E = W.shape[0], b = W.shape[1], a = W.shape[2];
     if (dx) grouped_product(dx, dy, W, offsets, true, accumulate);
     if (!dW) return;
-    Scratch<real> panels(cpu_device, x.rows() * size);
+    long most = 0;
+    for (int e = 0; e < E; e++) most = std::max<long>(most, offsets.id(e + 1) - offsets.id(e));
+    const long size = gemm::packed_size(most, a);
+    Scratch<real> scratch(cpu_device, omp_get_max_threads() * size);
     for_rows(E, x.numel() * b / gemm::lanes / E, [&](long e) {
         const long from = offsets.id(e), count = offsets.id(e + 1) - from;
-        gemm::pack(panels.p + from * size, as_it_stands(x.row(from), a), count, a);
-        Product{&dW[e * a * b], transposed(dy.row(from), b), panels.p + from * size, b, count, a,
-                accumulate}.all_tiles();
+        real *panels = &scratch[omp_get_thread_num() * size];
+        gemm::pack(panels, as_it_stands(x.row(from), a), count, a);
+        Product{&dW[e * a * b], a, transposed(dy.row(from), b), panels, b, count, a, accumulate}.all_tiles();
     });
 }
 
@@ -119,12 +110,12 @@ static void matmul_grouped_backward(const Call &c) {
 // A block of queries of one head attends to its keys at once: scores S = scale Q K^T (block x keys), softmax
 // by rows, O = S V. Only one block of scores exists per thread. Keys outside a query's span are masked within
 // the block.
-constexpr long query_block = 64;                         // a multiple of 4
+constexpr long query_block = 64;
 
 struct Span { int lo, hi; };
 static Span span(const View &where, long t) { return {where.id(2 * t), where.id(2 * t + 1)}; }
 
-// The block's queries as a dense (32, d) matrix with zero rows for padding; [lo, hi) covers all they see.
+// Queries t0 .. t0+count of one head; [lo, hi) covers all keys they see.
 struct Block {
     long b, head, t0, count, lo, hi;
     Block(const Call &c, long i, long blocks) {
@@ -143,38 +134,34 @@ struct Block {
     long keys() const { return std::max(0l, hi - lo); }
 };
 
-// Rows t0 .. t0+count of one head of x (B,T,n,d).
-static Rows head_rows(const View &x, long b, long t, long head, long count, long width) {
-    const long n = x.shape[2], d = x.width();
-    return rows(&x[((b * x.shape[1] + t) * n + head) * d], count, width, n * d);
+// Row t of one head of x (B,T,n,d), and the way from there to the next row of that head.
+static real *head_row(const View &x, long b, long t, long head) {
+    return &x[((b * x.shape[1] + t) * x.shape[2] + head) * x.width()];
+}
+static long head_stride(const View &x) { return (long)x.shape[2] * x.width(); }
+static Strided head_rows(const View &x, long b, long t, long head) {
+    return as_it_stands(head_row(x, b, t, head), head_stride(x));
+}
+static Strided head_columns(const View &x, long b, long t, long head) {
+    return transposed(head_row(x, b, t, head), head_stride(x));
 }
 
-constexpr long key_block = 64;
-// The keys (or values) at positions from .. from+64, zero where no query of the block looks.
-static Matrix key_rows(const View &x, const Block &a, long head, long from, long width) {
-    Matrix rows = Matrix::Zero(key_block, width);
-    const long first = std::max(from, a.lo), last = std::min(from + key_block, a.hi);
-    if (last > first)
-        rows.middleRows(first - from, last - first) = head_rows(x, a.b, first, head, last - first, width);
-    return rows;
-}
-
-// Scores in place: scale, masked exponentials that sum to 1. Returns lse per row; -inf where nothing is seen.
-static void masked_softmax(const Call &c, const Block &k, long start, Matrix &S, real *lse) {
-    const int T = c.in[0].shape[1];
+// Scores in place: scale, masked exponentials that sum to 1. Column 0 of S (count, width) is the key `start`.
+// lse per row; -inf where nothing is seen.
+static void masked_softmax(const Call &c, const Block &k, long start, real *S, long width) {
+    const int T = c.in[0].shape[1], n_h = c.in[0].shape[2];
     const real scale = (real)c.a.scale;
-    for (long r = 0; r < S.rows(); r++) {
-        const Span s = r < k.count ? span(c.in[3], k.b * T + k.t0 + r) : Span{1, 0};
-        auto row = S.row(r);
+    for (long r = 0; r < k.count; r++) {
+        const Span s = span(c.in[3], k.b * T + k.t0 + r);
+        real *p = S + r * width, &lse = c.out[1][(k.b * T + k.t0 + r) * n_h + k.head];
         if (s.lo > s.hi) {
-            row.setZero();
-            lse[r] = -INFINITY;
+            std::fill_n(p, width, 0);
+            lse = -INFINITY;
             continue;
         }
         const long first = s.lo - start, n = s.hi - s.lo + 1;
-        real *p = row.data();
         std::fill_n(p, first, 0);
-        std::fill(p + first + n, p + S.cols(), 0);
+        std::fill(p + first + n, p + width, 0);
         real top = -INFINITY, sum = 0;
         p += first;
 #pragma omp simd reduction(max : top)
@@ -184,71 +171,101 @@ static void masked_softmax(const Call &c, const Block &k, long start, Matrix &S,
 #pragma omp simd reduction(+ : sum)
         for (long j = 0; j < n; j++) sum += p[j];
         for (long j = 0; j < n; j++) p[j] *= 1 / sum;
-        lse[r] = top + log(sum);
+        lse = top + log(sum);
     }
 }
 
+// O = S V runs over the keys in blocks that begin at fixed positions, not at the first key that some query of
+// the block sees: then the zeros of masked keys are all that a query's neighbours add to its sum.
 static void attention_forward(const Call &c) {
     if (c.a.lists) return cpu::attention_forward(c); // lists are gathered one by one: the plain loop is right
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1];
-    const int T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], d_k = q.width(), d_v = o.width();
-    const long blocks = (T + query_block - 1) / query_block;
-    for_rows(q.shape[0] * n_h * blocks, query_block * k.shape[1] * (d_k + d_v), [&](long i) {
+    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0];
+    const long T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], d_k = q.width(), d_v = o.width();
+    const long blocks = (T + query_block - 1) / query_block, most = gemm::whole_vectors(k.shape[1]);
+    const long panels_size = std::max(gemm::packed_size(d_k, most), gemm::packed_size(most, d_v));
+    const long size = query_block * most + panels_size;
+    Scratch<real> scratch(cpu_device, omp_get_max_threads() * size);
+    const long work = std::min(query_block, T) * most * (d_k + d_v) / gemm::lanes;
+    for_rows(q.shape[0] * n_h * blocks, work, [&](long i) {
         const Block a(c, i, blocks);
-        const long start = a.lo / key_block * key_block, g = a.head * n_kv / n_h, size = padded(a.count);
-        const long n = a.keys() ? (a.hi - start + key_block - 1) / key_block * key_block : 0;
-        Matrix Q = Matrix::Zero(size, d_k), S(size, n), O = Matrix::Zero(size, d_v);
-        real block_lse[query_block];
-        Q.topRows(a.count) = head_rows(q, a.b, a.t0, a.head, a.count, d_k);
-        for (long j = 0; j < n; j += key_block)
-            S.middleCols(j, key_block).noalias() = Q * key_rows(k, a, g, start + j, d_k).transpose();
-        masked_softmax(c, a, start, S, block_lse);
-        for (long j = 0; j < n; j += key_block)
-            O.noalias() += S.middleCols(j, key_block) * key_rows(v, a, g, start + j, d_v);
-        head_rows(o, a.b, a.t0, a.head, a.count, d_v) = O.topRows(a.count);
-        for (long r = 0; r < a.count; r++) lse[(a.b * T + a.t0 + r) * n_h + a.head] = block_lse[r];
+        const long g = a.head * n_kv / n_h, start = a.lo / gemm::lanes * gemm::lanes;
+        const long width = a.keys() ? gemm::whole_vectors(a.hi - start) : 0;
+        real *S = &scratch[omp_get_thread_num() * size], *panels = S + query_block * most;
+        if (a.keys()) {
+            gemm::pack(panels, head_columns(k, a.b, a.lo, g), d_k, a.keys());
+            Product{S + a.lo - start, width, head_rows(q, a.b, a.t0, a.head), panels, a.count, d_k, a.keys(),
+                    overwrite}.all_tiles();
+        }
+        masked_softmax(c, a, start, S, width);
+        real *O = head_row(o, a.b, a.t0, a.head);
+        for (long r = 0; r < a.count; r++) std::fill_n(O + r * head_stride(o), d_v, 0);
+        for (long j = a.lo, n; j < a.hi; j += n) {
+            n = std::min(a.hi, (j / gemm::block_depth + 1) * gemm::block_depth) - j;
+            gemm::pack(panels, head_rows(v, a.b, j, g), n, d_v);
+            Product{O, head_stride(o), as_it_stands(S + j - start, width), panels, a.count, n, d_v,
+                    accumulate}.all_tiles();
+        }
     });
 }
 
-// dS = P (dO V^T - rowsum(dO O)) scale:  dQ += dS K,  dK += dS^T Q,  dV += P^T dO.
-// One thread owns a key head and takes its query heads and blocks in order.
-static void attention_backward(const Call &c) {
-    if (c.a.lists) return cpu::attention_backward(c);
+// The part of one block of queries. P and dS (count, keys) and the panels are temporary.
+//     dS = P (dO V^T - rowsum(dO O)) scale:  dQ += dS K,  dK += dS^T Q,  dV += P^T dO.
+static void attention_block_backward(const Call &c, const Block &a, long g, real *P, real *dS, real *panels) {
     const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1],
                dout = c.dout[0];
     const View dq = c.din[0], dk = c.din[1], dv = c.in[2] ? c.din[2] : c.din[1];
-    const int T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], d_k = q.width(), d_v = o.width(),
-              share = n_h / n_kv;
-    const long blocks = (T + query_block - 1) / query_block;
+    const long T = q.shape[1], n_h = q.shape[2], d_k = q.width(), d_v = o.width(), n = a.keys();
     const real scale = (real)c.a.scale;
-    const auto one_block = [&](long b, long head, long block) {
-        const Block a(c, (b * n_h + head) * blocks + block, blocks);
-        const long n = a.keys(), g = head / share;
-        if (!n) return;
-        const Matrix Q = head_rows(q, b, a.t0, head, a.count, d_k),
-                     dO = head_rows(dout, b, a.t0, head, a.count, d_v);
-        const Rows K = head_rows(k, b, a.lo, g, n, d_k), V = head_rows(v, b, a.lo, g, n, d_v);
-        Matrix P(a.count, n), dS(a.count, n);
-        P.noalias() = Q * K.transpose();
-        dS.noalias() = dO * V.transpose();
-        for (long r = 0; r < a.count; r++) {
-            const Span s = span(c.in[3], b * T + a.t0 + r);
-            const real row_lse = lse[(b * T + a.t0 + r) * n_h + head];
-            const real mean = dO.row(r).dot(head_rows(o, b, a.t0 + r, head, 1, d_v).row(0));
-            real *p = P.row(r).data(), *ds = dS.row(r).data();
-            const long first = std::max(0l, s.lo - a.lo), end = std::max(first, s.hi - a.lo + 1);
-            std::fill(p, p + std::min(first, n), 0);
-            std::fill(p + std::min(end, n), p + n, 0);
-            for (long j = first; j < end; j++) p[j] = exp_of(scale * p[j] - row_lse);
-            for (long j = 0; j < n; j++) ds[j] = scale * p[j] * (ds[j] - mean);
-        }
-        if (dq) head_rows(dq, b, a.t0, head, a.count, d_k).noalias() += dS * K;
-        if (dk) head_rows(dk, b, a.lo, g, n, d_k).noalias() += dS.transpose() * Q;
-        if (dv) head_rows(dv, b, a.lo, g, n, d_v).noalias() += P.transpose() * dO;
-    };
-    for_rows(q.shape[0] * n_kv, (long)share * T * k.shape[1] * (d_k + d_v), [&](long bg) {
-        for (long head = bg % n_kv * share; head < (bg % n_kv + 1) * share; head++)
-            for (long block = 0; block < blocks; block++) one_block(bg / n_kv, head, block);
+    const Strided Q = head_rows(q, a.b, a.t0, a.head), dO = head_rows(dout, a.b, a.t0, a.head);
+    gemm::pack(panels, head_columns(k, a.b, a.lo, g), d_k, n);
+    Product{P, n, Q, panels, a.count, d_k, n, overwrite}.all_tiles();
+    gemm::pack(panels, head_columns(v, a.b, a.lo, g), d_v, n);
+    Product{dS, n, dO, panels, a.count, d_v, n, overwrite}.all_tiles();
+    for (long r = 0; r < a.count; r++) {
+        const Span s = span(c.in[3], a.b * T + a.t0 + r);
+        const real row_lse = lse[(a.b * T + a.t0 + r) * n_h + a.head];
+        const real mean = dot(dO.from(r, 0).p, head_row(o, a.b, a.t0 + r, a.head), d_v);
+        real *p = P + r * n, *ds = dS + r * n;
+        const long first = std::max(0l, s.lo - a.lo), end = std::max(first, s.hi - a.lo + 1);
+        std::fill(p, p + std::min(first, n), 0);
+        std::fill(p + std::min(end, n), p + n, 0);
+        for (long j = first; j < end; j++) p[j] = exp_of(scale * p[j] - row_lse);
+        for (long j = 0; j < n; j++) ds[j] = scale * p[j] * (ds[j] - mean);
+    }
+    if (dq) {
+        gemm::pack(panels, head_rows(k, a.b, a.lo, g), n, d_k);
+        Product{head_row(dq, a.b, a.t0, a.head), head_stride(dq), as_it_stands(dS, n), panels, a.count, n,
+                d_k, accumulate}.all_tiles();
+    }
+    if (dk) {
+        gemm::pack(panels, Q, a.count, d_k);
+        Product{head_row(dk, a.b, a.lo, g), head_stride(dk), transposed(dS, n), panels, n, a.count, d_k,
+                accumulate}.all_tiles();
+    }
+    if (dv) {
+        gemm::pack(panels, dO, a.count, d_v);
+        Product{head_row(dv, a.b, a.lo, g), head_stride(dv), transposed(P, n), panels, n, a.count, d_v,
+                accumulate}.all_tiles();
+    }
+}
+
+// One thread owns a key head and takes its query heads and blocks in order.
+static void attention_backward(const Call &c) {
+    if (c.a.lists) return cpu::attention_backward(c);
+    const View q = c.in[0], k = c.in[1];
+    const long T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], share = n_h / n_kv;
+    const long blocks = (T + query_block - 1) / query_block, most = gemm::whole_vectors(k.shape[1]);
+    const long d = gemm::whole_vectors(std::max(q.width(), c.out[0].width()));
+    const long size = 2 * query_block * most + d * std::max(most, query_block);
+    Scratch<real> scratch(cpu_device, omp_get_max_threads() * size);
+    for_rows(q.shape[0] * n_kv, 5 * share * T * most * d / gemm::lanes, [&](long bg) {
+        const long b = bg / n_kv, g = bg % n_kv;
+        real *P = &scratch[omp_get_thread_num() * size], *dS = P + query_block * most;
+        for (long head = g * share; head < (g + 1) * share; head++)
+            for (long block = 0; block < blocks; block++) {
+                const Block a(c, (b * n_h + head) * blocks + block, blocks);
+                if (a.keys()) attention_block_backward(c, a, g, P, dS, dS + query_block * most);
+            }
     });
 }
 
@@ -257,7 +274,7 @@ static void attention_backward(const Call &c) {
 static void chunk_logits(const Call &c, const real *panels, long from, long count, real *z) {
     const View h = c.in[0], W = c.in[1], allowed = c.in[3];
     const long V = W.shape[0], d = W.width();
-    Product{z, as_it_stands(h.row(from), d), panels, count, d, V, overwrite}.all_tiles();
+    Product{z, V, as_it_stands(h.row(from), d), panels, count, d, V, overwrite}.all_tiles();
     const real temperature = (real)c.a.temperature;
     for (long i = 0; temperature != 1 && i < count * V; i++) z[i] /= temperature;
     for (long i = 0; allowed && i < count * V; i++)
@@ -269,7 +286,7 @@ static void logp_forward(const Call &c) {
     const long V = W.shape[0], d = W.width(), N = ids.numel();
     Scratch<real> panels(cpu_device, gemm::packed_size(d, V));
     Scratch<real> logits(cpu_device, omp_get_max_threads() * chunk_rows * V);      // a chunk for each thread
-    gemm::pack(panels.p, transposed(&W[0], d), d, V);
+    gemm::pack_in_parallel(panels.p, transposed(&W[0], d), d, V);
     for_rows(chunks(N), 2 * chunk_rows * W.numel() / gemm::lanes, [&](long i) {
         const long from = i * chunk_rows, count = std::min(chunk_rows, N - from);
         real *Z = &logits[omp_get_thread_num() * chunk_rows * V];
@@ -298,7 +315,7 @@ static void logp_forward(const Call &c) {
 static void logits_gradient(const Call &c, long n, real *z) {
     const View dy = c.dout[0], dH = c.dout[1], H = c.out[1], lse = c.out[2];
     const long V = c.in[1].shape[0], id = c.in[2].id(n);
-    if (id < 0) {                                        // its logits may overflow, and 0 times infinity is NaN
+    if (id < 0) {                                        // its logits may overflow: 0 times infinity is NaN
         std::fill_n(z, V, 0);
         return;
     }
@@ -316,8 +333,8 @@ static void logp_backward(const Call &c) {
     const long V = W.shape[0], d = W.width(), N = c.in[2].numel(), most = std::min(16 * chunk_rows, N);
     Scratch<real> by_word(cpu_device, gemm::packed_size(d, V)), by_width(cpu_device, gemm::packed_size(V, d));
     Scratch<real> rows(cpu_device, gemm::packed_size(most, d)), Z(cpu_device, most * V);
-    gemm::pack(by_word.p, transposed(&W[0], d), d, V);
-    gemm::pack(by_width.p, as_it_stands(&W[0], d), V, d);
+    gemm::pack_in_parallel(by_word.p, transposed(&W[0], d), d, V);
+    gemm::pack_in_parallel(by_width.p, as_it_stands(&W[0], d), V, d);
     for (long start = 0; start < N; start += most) {
         const long total = std::min(most, N - start);
         for_rows(chunks(total), 4 * chunk_rows * W.numel() / gemm::lanes, [&](long i) {
@@ -326,11 +343,12 @@ static void logp_backward(const Call &c) {
             chunk_logits(c, by_word.p, start + from, count, z);
             for (long r = 0; r < count; r++) logits_gradient(c, start + from + r, z + r * V);
             if (dh)
-                Product{dh.row(start + from), as_it_stands(z, V), by_width.p, count, V, d, accumulate}.all_tiles();
+                Product{dh.row(start + from), d, as_it_stands(z, V), by_width.p, count, V, d,
+                        accumulate}.all_tiles();
         });
         if (!dW) continue;
-        gemm::pack(rows.p, as_it_stands(h.row(start), d), total, d);
-        Product{&dW[0], transposed(Z.p, V), rows.p, V, total, d, accumulate}.in_parallel();
+        gemm::pack_in_parallel(rows.p, as_it_stands(h.row(start), d), total, d);
+        Product{&dW[0], d, transposed(Z.p, V), rows.p, V, total, d, accumulate}.in_parallel();
     }
 }
 

@@ -106,14 +106,16 @@ void tile(real *C, long stride, Strided A, const real *panel, long depth, long c
         for (int v = 0; v < V; v++) {
             real *c = C + r * stride + v * lanes;
             const long n = std::min<long>(lanes, columns - v * lanes);
-            if (n == lanes) *(LooseVector *)c = write == accumulate ? *(LooseVector *)c + sum[r][v] : sum[r][v];
-            else for (long j = 0; j < n; j++) c[j] = write == accumulate ? c[j] + sum[r][v][j] : sum[r][v][j];
+            const bool more = write == accumulate;
+            if (n == lanes) *(LooseVector *)c = more ? *(LooseVector *)c + sum[r][v] : sum[r][v];
+            else for (long j = 0; j < n; j++) c[j] = more ? c[j] + sum[r][v][j] : sum[r][v][j];
         }
 }
 
 // The tiles of all sizes: at the lower edge of C fewer rows are left, at the right edge fewer vectors.
 using Tile = void (*)(real *, long, Strided, const real *, long, long, Write);
-template <int... I> constexpr std::array<Tile, sizeof...(I)> tiles_of_sizes(std::integer_sequence<int, I...>) {
+template <int... I>
+constexpr std::array<Tile, sizeof...(I)> tiles_of_sizes(std::integer_sequence<int, I...>) {
     return {tile<I / tile_vectors + 1, I % tile_vectors + 1>...};
 }
 constexpr auto tiles = tiles_of_sizes(std::make_integer_sequence<int, tile_rows * tile_vectors>());
@@ -136,53 +138,69 @@ void exchange(Vector &upper, Vector &lower, std::integer_sequence<int, j...>) {
 template <int step = 1> void transpose(Vector *rows) {
     if constexpr (step < lanes) {
         for (int i = 0; i < lanes; i++)
-            if (!(i & step)) exchange<step>(rows[i], rows[i + step], std::make_integer_sequence<int, lanes>());
+            if (!(i & step))
+                exchange<step>(rows[i], rows[i + step], std::make_integer_sequence<int, lanes>());
         transpose<2 * step>(rows);
     }
 }
 
-// `to` (depth, one vector) from n columns of B that lie one after the other in memory: squares are read by
-// rows, transposed in registers and written by rows. Beyond n there are zeros.
-inline void pack_transposed(real *to, long stride, Strided B, long depth, long n) {
+// Row p of B into all panels; beyond its end there are zeros up to a whole vector.
+inline void pack_row(real *to, const real *row, long depth, long columns, long p) {
+    for (long j = 0; j < columns; j += panel_width) {
+        const long n = std::min<long>(panel_width, columns - j), width = whole_vectors(n);
+        real *out = to + depth * j + p * width;
+        long i = 0;
+        for (; i + lanes <= n; i += lanes) *(Vector *)(out + i) = *(const LooseVector *)(row + j + i);
+        for (; i < width; i++) out[i] = i < n ? row[j + i] : 0;
+    }
+}
+
+// One vector of a panel (depth, width), from n columns of B that are rows in memory: squares are read by rows,
+// turned on their side in registers, and written by rows.
+inline void pack_on_its_side(real *to, long width, Strided B, long depth, long n) {
     const long whole = n == lanes ? depth / lanes * lanes : 0;
     Vector square[lanes];
     for (long p = 0; p < whole; p += lanes) {
         for (int j = 0; j < lanes; j++) square[j] = *(const LooseVector *)(B.p + p + j * B.across);
         transpose(square);
-        for (int i = 0; i < lanes; i++) *(Vector *)(to + (p + i) * stride) = square[i];
+        for (int i = 0; i < lanes; i++) *(Vector *)(to + (p + i) * width) = square[i];
     }
     for (long p = whole; p < depth; p++)
-        for (long j = 0; j < lanes; j++) to[p * stride + j] = j < n ? B.p[p + j * B.across] : 0;
+        for (long j = 0; j < lanes; j++) to[p * width + j] = j < n ? B.p[p + j * B.across] : 0;
 }
 
-// One panel (depth, n columns and zeros up to whole vectors).
-inline void pack_panel(real *to, Strided B, long depth, long n) {
-    const long width = whole_vectors(n);
-    if (B.down == 1) {
-        for (long j = 0; j < n; j += lanes)
-            pack_transposed(to + j, width, B.from(0, j), depth, std::min<long>(lanes, n - j));
-        return;
-    }
-    for (long p = 0; p < depth; p++) {
-        const real *row = B.p + p * B.down;
-        long j = 0;
-        for (; j + lanes <= n; j += lanes) *(Vector *)(to + p * width + j) = *(const LooseVector *)(row + j);
-        for (; j < width; j++) to[p * width + j] = j < n ? row[j] : 0;
-    }
-}
+// B (depth, columns) into panels, a row or a vector of columns at a time, whichever lies in one piece. One of
+// B's strides is 1; `to` is aligned to 64 bytes.
+struct Packing {
+    real *to;
+    Strided B;
+    long depth, columns;
 
-// B (depth, columns) into panels; `to` is aligned to 64 bytes. One of B's strides is 1.
+    bool on_its_side() const { return B.down == 1; }
+    long pieces() const { return on_its_side() ? whole_vectors(columns) / lanes : depth; }
+    void one_piece(long i) const {
+        if (!on_its_side()) return pack_row(to, B.from(i, 0).p, depth, columns, i);
+        const long j = i * lanes, panel = j / panel_width * panel_width;
+        const long width = whole_vectors(std::min<long>(panel_width, columns - panel));
+        pack_on_its_side(to + depth * panel + j - panel, width, B.from(0, j), depth,
+                         std::min<long>(lanes, columns - j));
+    }
+};
 inline void pack(real *to, Strided B, long depth, long columns) {
-    for_rows(panels_of(columns), depth * panel_width, [&](long i) {
-        const long j = i * panel_width;
-        pack_panel(to + depth * j, B.from(0, j), depth, std::min<long>(panel_width, columns - j));
-    });
+    const Packing packing{to, B, depth, columns};
+    for (long i = 0; i < packing.pieces(); i++) packing.one_piece(i);
+}
+inline void pack_in_parallel(real *to, Strided B, long depth, long columns) {
+    const Packing packing{to, B, depth, columns};
+    for_rows(packing.pieces(), packed_size(depth, columns) / 4 / std::max(1l, packing.pieces()),
+             [&](long i) { packing.one_piece(i); });
 }
 
 // ---------------------------------------------------------------------------------------------- [4] products
-// C (rows, columns) = or += A (rows, depth) B (depth, columns), B in panels.
+// C (rows, columns) = or += A (rows, depth) B (depth, columns), B in panels. C's rows are `stride` apart.
 struct Product {
     real *C;
+    long stride;
     Strided A;
     const real *panels;
     long rows, depth, columns;
@@ -202,7 +220,7 @@ inline void Product::one_tile(long i) const {
     const long width = whole_vectors(n), V = width / lanes;
     const Tile tile = gemm::tiles[(R - 1) * tile_vectors + V - 1];
     for (long p = 0; p < depth; p += block_depth)
-        tile(C + row * columns + column, columns, A.from(row, p), panels + depth * column + p * width,
+        tile(C + row * stride + column, stride, A.from(row, p), panels + depth * column + p * width,
              std::min(block_depth, depth - p), n, p ? accumulate : write);
 }
 
