@@ -147,7 +147,8 @@ static Strided head_columns(const View &x, long b, long t, long head) {
 }
 
 // Scores in place: scale, masked exponentials that sum to 1. Column 0 of S (count, width) is the key `start`.
-// lse per row; -inf where nothing is seen.
+// The loops run over whole vectors, and what they do beyond the row's own keys is wiped out. lse per row; -inf
+// where nothing is seen.
 static void masked_softmax(const Call &c, const Block &k, long start, real *S, long width) {
     const int T = c.in[0].shape[1], n_h = c.in[0].shape[2];
     const real scale = (real)c.a.scale;
@@ -159,18 +160,20 @@ static void masked_softmax(const Call &c, const Block &k, long start, real *S, l
             lse = -INFINITY;
             continue;
         }
-        const long first = s.lo - start, n = s.hi - s.lo + 1;
-        std::fill_n(p, first, 0);
-        std::fill(p + first + n, p + width, 0);
+        const long first = s.lo - start, end = s.hi + 1 - start;
+        const long from = first / gemm::lanes * gemm::lanes, to = gemm::whole_vectors(end);
         real top = -INFINITY, sum = 0;
-        p += first;
 #pragma omp simd reduction(max : top)
-        for (long j = 0; j < n; j++) top = std::max(top, p[j]);
+        for (long j = first; j < end; j++) top = std::max(top, p[j]);
         top *= scale;
-        for (long j = 0; j < n; j++) p[j] = exp_of(p[j] * scale - top);
+        std::fill(p + from, p + first, 0);
+        std::fill(p + end, p + to, 0);
+        for (long j = from; j < to; j++) p[j] = exp_of(p[j] * scale - top);
+        std::fill_n(p, first, 0);
+        std::fill(p + end, p + width, 0);
 #pragma omp simd reduction(+ : sum)
-        for (long j = 0; j < n; j++) sum += p[j];
-        for (long j = 0; j < n; j++) p[j] *= 1 / sum;
+        for (long j = from; j < to; j++) sum += p[j];
+        for (long j = from; j < to; j++) p[j] *= 1 / sum;
         lse = top + log(sum);
     }
 }
@@ -208,43 +211,44 @@ static void attention_forward(const Call &c) {
     });
 }
 
-// The part of one block of queries. P and dS (count, keys) and the panels are temporary.
+// The part of one block of queries. P and dS (count, keys up to whole vectors) and the panels are temporary.
 //     dS = P (dO V^T - rowsum(dO O)) scale:  dQ += dS K,  dK += dS^T Q,  dV += P^T dO.
 static void attention_block_backward(const Call &c, const Block &a, long g, real *P, real *dS, real *panels) {
     const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1],
                dout = c.dout[0];
     const View dq = c.din[0], dk = c.din[1], dv = c.in[2] ? c.din[2] : c.din[1];
     const long T = q.shape[1], n_h = q.shape[2], d_k = q.width(), d_v = o.width(), n = a.keys();
+    const long width = gemm::whole_vectors(n);
     const real scale = (real)c.a.scale;
     const Strided Q = head_rows(q, a.b, a.t0, a.head), dO = head_rows(dout, a.b, a.t0, a.head);
     gemm::pack(panels, head_columns(k, a.b, a.lo, g), d_k, n);
-    Product{P, n, Q, panels, a.count, d_k, n, overwrite}.all_tiles();
+    Product{P, width, Q, panels, a.count, d_k, n, overwrite}.all_tiles();
     gemm::pack(panels, head_columns(v, a.b, a.lo, g), d_v, n);
-    Product{dS, n, dO, panels, a.count, d_v, n, overwrite}.all_tiles();
+    Product{dS, width, dO, panels, a.count, d_v, n, overwrite}.all_tiles();
     for (long r = 0; r < a.count; r++) {
         const Span s = span(c.in[3], a.b * T + a.t0 + r);
         const real row_lse = lse[(a.b * T + a.t0 + r) * n_h + a.head];
         const real mean = dot(dO.from(r, 0).p, head_row(o, a.b, a.t0 + r, a.head), d_v);
-        real *p = P + r * n, *ds = dS + r * n;
-        const long first = std::max(0l, s.lo - a.lo), end = std::max(first, s.hi - a.lo + 1);
-        std::fill(p, p + std::min(first, n), 0);
-        std::fill(p + std::min(end, n), p + n, 0);
-        for (long j = first; j < end; j++) p[j] = exp_of(scale * p[j] - row_lse);
-        for (long j = 0; j < n; j++) ds[j] = scale * p[j] * (ds[j] - mean);
+        real *p = P + r * width, *ds = dS + r * width;
+        const long first = std::max(0l, s.lo - a.lo), end = std::max(first, s.hi + 1 - a.lo);
+        for (long j = 0; j < width; j++) p[j] = exp_of(scale * p[j] - row_lse);
+        std::fill(p, p + std::min(first, width), 0);
+        std::fill(p + std::min(end, width), p + width, 0);
+        for (long j = 0; j < width; j++) ds[j] = scale * p[j] * (ds[j] - mean);
     }
     if (dq) {
         gemm::pack(panels, head_rows(k, a.b, a.lo, g), n, d_k);
-        Product{head_row(dq, a.b, a.t0, a.head), head_stride(dq), as_it_stands(dS, n), panels, a.count, n,
+        Product{head_row(dq, a.b, a.t0, a.head), head_stride(dq), as_it_stands(dS, width), panels, a.count, n,
                 d_k, accumulate}.all_tiles();
     }
     if (dk) {
         gemm::pack(panels, Q, a.count, d_k);
-        Product{head_row(dk, a.b, a.lo, g), head_stride(dk), transposed(dS, n), panels, n, a.count, d_k,
+        Product{head_row(dk, a.b, a.lo, g), head_stride(dk), transposed(dS, width), panels, n, a.count, d_k,
                 accumulate}.all_tiles();
     }
     if (dv) {
         gemm::pack(panels, dO, a.count, d_v);
-        Product{head_row(dv, a.b, a.lo, g), head_stride(dv), transposed(P, n), panels, n, a.count, d_v,
+        Product{head_row(dv, a.b, a.lo, g), head_stride(dv), transposed(P, width), panels, n, a.count, d_v,
                 accumulate}.all_tiles();
     }
 }
