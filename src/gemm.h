@@ -53,7 +53,7 @@ constexpr int vector_bytes = 32, tile_rows = 6, tile_vectors = 2;
 #else
 constexpr int vector_bytes = 16, tile_rows = 6, tile_vectors = 2;
 #endif
-constexpr int lanes = vector_bytes / sizeof(real), panel_width = tile_vectors * lanes;
+constexpr int lanes = vector_bytes / sizeof(real);
 constexpr long block_depth = 256;                        // one chain of multiply-adds
 
 typedef real Vector __attribute__((vector_size(vector_bytes), may_alias));
@@ -122,7 +122,14 @@ constexpr auto tiles = tiles_of_sizes(std::make_integer_sequence<int, tile_rows 
 
 // ------------------------------------------------------------------------------------------------ [3] panels
 inline long whole_vectors(long n) { return (n + lanes - 1) / lanes * lanes; }
-inline long panels_of(long columns) { return (columns + panel_width - 1) / panel_width; }
+
+// The panels of B are as wide as a tile, the last may be narrower. 4 vectors are not 3 + 1 but 2 + 2, because a
+// tile of one vector loads as much as it computes.
+inline long panel_width(long columns) {
+    const long vectors = std::max(1l, (columns + lanes - 1) / lanes);
+    const long panels = (vectors + tile_vectors - 1) / tile_vectors;
+    return (vectors + panels - 1) / panels * lanes;
+}
 
 // How many numbers B (depth, columns) takes in panels. The panel of column j begins at depth * j.
 inline long packed_size(long depth, long columns) { return depth * whole_vectors(columns); }
@@ -146,8 +153,9 @@ template <int step = 1> void transpose(Vector *rows) {
 
 // Row p of B into all panels; beyond its end there are zeros up to a whole vector.
 inline void pack_row(real *to, const real *row, long depth, long columns, long p) {
-    for (long j = 0; j < columns; j += panel_width) {
-        const long n = std::min<long>(panel_width, columns - j), width = whole_vectors(n);
+    const long most = panel_width(columns);
+    for (long j = 0; j < columns; j += most) {
+        const long n = std::min(most, columns - j), width = whole_vectors(n);
         real *out = to + depth * j + p * width;
         long i = 0;
         for (; i + lanes <= n; i += lanes) *(Vector *)(out + i) = *(const LooseVector *)(row + j + i);
@@ -180,8 +188,8 @@ struct Packing {
     long pieces() const { return on_its_side() ? whole_vectors(columns) / lanes : depth; }
     void one_piece(long i) const {
         if (!on_its_side()) return pack_row(to, B.from(i, 0).p, depth, columns, i);
-        const long j = i * lanes, panel = j / panel_width * panel_width;
-        const long width = whole_vectors(std::min<long>(panel_width, columns - panel));
+        const long j = i * lanes, most = panel_width(columns), panel = j / most * most;
+        const long width = whole_vectors(std::min(most, columns - panel));
         pack_on_its_side(to + depth * panel + j - panel, width, B.from(0, j), depth,
                          std::min<long>(lanes, columns - j));
     }
@@ -206,22 +214,32 @@ struct Product {
     long rows, depth, columns;
     Write write;
 
-    long tiles() const { return (rows + tile_rows - 1) / tile_rows * panels_of(columns); }
-    void one_tile(long i) const;                         // any order, any thread: the bits are the same
-    void all_tiles() const { for (long i = 0; i < tiles(); i++) one_tile(i); }
-    void in_parallel() const {
-        for_rows(tiles(), tile_rows * panel_width * depth / lanes, [&](long i) { one_tile(i); });
-    }
+    void all_tiles() const;                              // by one thread
+    void in_parallel() const;                            // the same bits
+    void one_tile(long row, long column, long most) const;
 };
 
-inline void Product::one_tile(long i) const {
-    const long row = i / panels_of(columns) * tile_rows, column = i % panels_of(columns) * panel_width;
-    const long R = std::min<long>(tile_rows, rows - row), n = std::min<long>(panel_width, columns - column);
+// The tile whose corner is C(row, column), in panels of `most` columns.
+inline void Product::one_tile(long row, long column, long most) const {
+    const long R = std::min<long>(tile_rows, rows - row), n = std::min(most, columns - column);
     const long width = whole_vectors(n), V = width / lanes;
-    const Tile tile = gemm::tiles[(R - 1) * tile_vectors + V - 1];
+    const Tile tile = tiles[(R - 1) * tile_vectors + V - 1];
     for (long p = 0; p < depth; p += block_depth)
         tile(C + row * stride + column, stride, A.from(row, p), panels + depth * column + p * width,
              std::min(block_depth, depth - p), n, p ? accumulate : write);
+}
+
+inline void Product::all_tiles() const {
+    const long most = panel_width(columns);
+    for (long row = 0; row < rows; row += tile_rows)
+        for (long column = 0; column < columns; column += most) one_tile(row, column, most);
+}
+
+inline void Product::in_parallel() const {
+    const long most = panel_width(columns), across = (columns + most - 1) / most;
+    const long down = (rows + tile_rows - 1) / tile_rows;
+    for_rows(down * across, tile_rows * most * depth / lanes,
+             [&](long i) { one_tile(i / across * tile_rows, i % across * most, most); });
 }
 
 }  // namespace gemm
