@@ -1,16 +1,17 @@
 // fast.cpp: the second rendition of the hot ops on the CPU; the only file that includes Eigen.
 //
-// Each function computes what its plain twin in ops.cpp says, faster: products by Eigen's GEMM, scores by
-// blocks of queries that stay in the cache, logits by chunks of rows. `--kernels plain` switches back.
+// Each function computes what its plain twin in ops.cpp says, faster: products of matrices by gemm.h's tiles,
+// scores by blocks of queries that stay in the cache, logits by chunks of rows, sums and maxima of a row by
+// Eigen. `--kernels plain` switches back.
 //
-// Two rules keep the bits. Eigen's own threading would change the blocking with the number of threads, so the
-// work is cut into fixed chunks of rows, each a single-threaded product. And Eigen treats the last rows of a
-// chunk that are no multiple of 4 (and a lone row) by another kernel with other rounding, so chunks are
-// padded with zero rows to a multiple of 4, keys of attention come in blocks of 64 at absolute positions, and
-// Eigen's other product for small matrices is switched off. Then a row's bits do not depend on its
-// neighbours: decoding equals the full forward exactly.
+// A row's bits do not depend on its neighbours, so decoding equals the full forward exactly. For products,
+// gemm.h sees to that. A softmax adds up its row in vectors that begin at fixed positions, and attention's
+// sum over the keys is cut at fixed positions, wherever the block of queries begins to see.
 //
 //   [1] chunks   [2] matmul   [3] matmul_grouped   [4] attention   [5] logp
+#define EIGEN_DONT_PARALLELIZE
+#define EIGEN_NO_DEBUG
+#include <Eigen/Core>
 #include <algorithm>
 
 #include "../deepseek.h"
@@ -20,6 +21,8 @@
 
 // ------------------------------------------------------------------------------------------------ [1] chunks
 using gemm::Product, gemm::Strided, gemm::as_it_stands, gemm::transposed, gemm::accumulate, gemm::overwrite;
+
+using Row = Eigen::Map<Eigen::Array<real, Eigen::Dynamic, 1>>;
 
 // Rows are shared out in chunks of this size where something is done between two products.
 constexpr long chunk_rows = 64;
@@ -147,7 +150,7 @@ static Strided head_columns(const View &x, long b, long t, long head) {
 }
 
 // Scores in place: scale, masked exponentials that sum to 1. Column 0 of S (count, width) is the key `start`.
-// The loops run over whole vectors, and what they do beyond the row's own keys is wiped out. lse per row; -inf
+// The loops run over whole vectors, and what they do beyond the row's own keys is wiped out. lse is -inf
 // where nothing is seen.
 static void masked_softmax(const Call &c, const Block &k, long start, real *S, long width) {
     const int T = c.in[0].shape[1], n_h = c.in[0].shape[2];
@@ -162,18 +165,15 @@ static void masked_softmax(const Call &c, const Block &k, long start, real *S, l
         }
         const long first = s.lo - start, end = s.hi + 1 - start;
         const long from = first / gemm::lanes * gemm::lanes, to = gemm::whole_vectors(end);
-        real top = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : top)
-        for (long j = first; j < end; j++) top = std::max(top, p[j]);
-        top *= scale;
+        const real top = scale * Row(p + first, end - first).maxCoeff();
         std::fill(p + from, p + first, 0);
         std::fill(p + end, p + to, 0);
         for (long j = from; j < to; j++) p[j] = exp_of(p[j] * scale - top);
         std::fill_n(p, first, 0);
         std::fill(p + end, p + width, 0);
-#pragma omp simd reduction(+ : sum)
-        for (long j = from; j < to; j++) sum += p[j];
-        for (long j = from; j < to; j++) p[j] *= 1 / sum;
+        Row seen(p + from, to - from);
+        const real sum = seen.sum();
+        seen *= 1 / sum;
         lse = top + log(sum);
     }
 }
@@ -279,8 +279,7 @@ static void chunk_logits(const Call &c, const real *panels, long from, long coun
     const View h = c.in[0], W = c.in[1], allowed = c.in[3];
     const long V = W.shape[0], d = W.width();
     Product{z, V, as_it_stands(h.row(from), d), panels, count, d, V, overwrite}.all_tiles();
-    const real temperature = (real)c.a.temperature;
-    for (long i = 0; temperature != 1 && i < count * V; i++) z[i] /= temperature;
+    if (c.a.temperature != 1) Row(z, count * V) /= (real)c.a.temperature;
     for (long i = 0; allowed && i < count * V; i++)
         if (!allowed.id(from * V + i)) z[i] = -INFINITY;
 }
@@ -299,9 +298,8 @@ static void logp_forward(const Call &c) {
             y[n] = H[n] = lse[n] = 0;
             if (ids.id(n) < 0) continue;
             const real *z = Z + (n - from) * V, target = z[ids.id(n)];
-            real top = -INFINITY, sum = 0, sum_z = 0;
-#pragma omp simd reduction(max : top)
-            for (long v = 0; v < V; v++) top = std::max(top, z[v]);
+            const real top = Row(Z + (n - from) * V, V).maxCoeff();
+            real sum = 0, sum_z = 0;
 #pragma omp simd reduction(+ : sum, sum_z)
             for (long v = 0; v < V; v++) {
                 const real below = z[v] - top, e = exp_of(below);

@@ -1,14 +1,14 @@
-// gemm.h: products of matrices on the CPU, near the speed that the processor has.
+// gemm.h: products of matrices on the CPU, at nearly the speed that the processor has.
 //
-// C = A B is rows x columns sums of `depth` products, and a processor can do 16 or 32 multiply-adds in a
-// cycle, but load only two or four numbers. So what counts is how often a number is used once it is loaded.
+// C = A B is rows x columns sums of `depth` products each. A processor can do 16 or 32 multiply-adds in a
+// cycle, but load only a few numbers; so what counts is how often a number is used once it is loaded.
 //
 // The tile. A small rectangle of C, 8 rows by 3 vectors of columns, lives in registers. At each step p along
-// the depth, 3 vectors of B's row p are loaded, and each of 8 numbers of A's column p is copied into all lanes
-// of a vector: 11 loads for 24 vector multiply-adds. The 24 sums do not wait for each other, which hides the
-// 4 cycles that one multiply-add takes. This loop is the whole arithmetic here; the rest feeds it.
+// the depth, 3 vectors of B's row p are loaded, and each of 8 numbers of A's column p is copied into all
+// lanes of a vector: 11 loads for 24 vector multiply-adds. The 24 sums do not wait for each other, and that
+// hides the 4 cycles that one multiply-add takes. This loop is the whole arithmetic; the rest feeds it.
 //
-//            B's panel (depth, 3 vectors), packed
+//            B's panel (depth, 3 vectors)
 //                 [ b0 ][ b1 ][ b2 ]      <- row p
 //      A    a0    [sum ][sum ][sum ]
 //   (rows)  a1    [sum ][sum ][sum ]      sum[r][v] += a_r * b_v
@@ -16,16 +16,23 @@
 //           a7    [sum ][sum ][sum ]
 //           column p
 //
-// The panels. The tile wants B's row p as one piece after row p - 1, but B lies elsewhere: as it stands, its
-// rows are far apart, and in y = x W^T it lies on its side. So B is copied once into panels as wide as a tile,
-// one after the other; all rows of A then use the copy. It costs depth * columns moves beside rows * depth *
-// columns multiply-adds. A stays where it is: single numbers can be read from anywhere, so A may be
-// transposed, as in dW += dy^T x.
+// The panels. The tile wants row p of its part of B directly after row p - 1, but B lies elsewhere: as it
+// stands, its rows are far apart, and in y = x W^T it lies on its side. So B is copied once into panels as
+// wide as a tile, and all rows of A use the copy: depth * columns moves beside rows * depth * columns
+// multiply-adds. A stays where it is: single numbers can be read from anywhere, in rows or, as in
+// dW += dy^T x, in columns. The three products of a layer with weights W (b, a) and n rows x (n, a):
+//
+//     y = x W^T      A = x  (n, a)                  B = W^T (a, b), packed from its side
+//     dx += dy W     A = dy (n, b)                  B = W   (b, a)
+//     dW += dy^T x   A = dy^T (b, n), in columns    B = x   (n, a)
 //
 // The order of the sum. Each element of C is one chain of multiply-adds over p = 0, 1, ... within a block of
 // 256, and the blocks' sums are added in order. Nothing of that depends on which tile the element is in, how
 // many rows that tile has, or which thread does it. So a row's bits depend neither on its neighbours nor on
-// the number of threads, and no product needs padding to earn that.
+// the number of threads, and there is no padding of rows to earn that.
+//
+// What it is not: blocked for the caches. A block of panels is read from the second-level cache about once
+// for every 8 rows, which is fast enough at 256 deep and a few thousand wide; larger matrices lose speed.
 //
 // Vectors are a type of the compiler (g++ and clang): 64, 32 or 16 bytes, as the machine has them.
 //
@@ -44,8 +51,9 @@
 namespace gemm {
 
 // ----------------------------------------------------------------------------------------------- [1] vectors
-// The tile fills the registers but for the 4 that hold B's vectors and A's number: 32 registers of 64 bytes
-// leave room for 8 x 3 sums, 16 shorter ones for 6 x 2.
+// The sums should fill the registers, but for those that hold B's vectors and A's number: 32 registers of 64
+// bytes have room for 8 x 3 sums, 16 of 32 bytes for 6 x 2. 14 x 2 is no faster, and its 14 rows of A, when
+// they are 1,024 numbers apart, push each other out of the 8 ways of the first-level cache.
 #if defined(__AVX512F__)
 constexpr int vector_bytes = 64, tile_rows = 8, tile_vectors = 3;
 #elif defined(__AVX2__)
@@ -90,9 +98,12 @@ inline Strided transposed(const real *p, long width) { return {p, 1, width}; }
 enum Write { overwrite, accumulate };
 
 // C (R, columns) = or += A (R, depth) times the panel (depth, V vectors). C's rows are `stride` apart; the
-// last vector may reach beyond its columns, and is then written number by number.
+// last vector may reach beyond its columns, and is then written number by number. C is asked for before the
+// sums begin, so that it is there when they are done.
 template <int R, int V>
 void tile(real *C, long stride, Strided A, const real *panel, long depth, long columns, Write write) {
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) __builtin_prefetch(C + r * stride + v * lanes, 1);
     Vector sum[R][V] = {};
     for (long p = 0; p < depth; p++, A.p += A.across, panel += V * lanes) {
         Vector b[V];
@@ -123,8 +134,8 @@ constexpr auto tiles = tiles_of_sizes(std::make_integer_sequence<int, tile_rows 
 // ------------------------------------------------------------------------------------------------ [3] panels
 inline long whole_vectors(long n) { return (n + lanes - 1) / lanes * lanes; }
 
-// The panels of B are as wide as a tile, the last may be narrower. 4 vectors are not 3 + 1 but 2 + 2, because a
-// tile of one vector loads as much as it computes.
+// Panels are as wide as a tile, the last may be narrower. 4 vectors are not 3 + 1 but 2 + 2: a tile of one
+// vector loads as much as it computes.
 inline long panel_width(long columns) {
     const long vectors = std::max(1l, (columns + lanes - 1) / lanes);
     const long panels = (vectors + tile_vectors - 1) / tile_vectors;
@@ -163,8 +174,8 @@ inline void pack_row(real *to, const real *row, long depth, long columns, long p
     }
 }
 
-// One vector of a panel (depth, width), from n columns of B that are rows in memory: squares are read by rows,
-// turned on their side in registers, and written by rows.
+// One vector of a panel (depth, width), from n columns of B that are rows in memory: squares are read by
+// rows, turned on their side in registers, and written by rows.
 inline void pack_on_its_side(real *to, long width, Strided B, long depth, long n) {
     const long whole = n == lanes ? depth / lanes * lanes : 0;
     Vector square[lanes];
@@ -217,13 +228,23 @@ struct Product {
     void all_tiles() const;                              // by one thread
     void in_parallel() const;                            // the same bits
     void one_tile(long row, long column, long most) const;
+    void prefetch_rows(long row, long column, long n) const;
 };
+
+// Each tile of a strip asks for its share of A's next rows: n of `columns` parts. The processor sees a few
+// short rows side by side and would not guess what comes next.
+inline void Product::prefetch_rows(long row, long column, long n) const {
+    const long from = column * depth / columns, to = (column + n) * depth / columns;
+    for (long r = row; r < std::min(row + tile_rows, rows); r++)
+        for (long p = from; p < to; p += lanes) __builtin_prefetch(A.from(r, p).p);
+}
 
 // The tile whose corner is C(row, column), in panels of `most` columns.
 inline void Product::one_tile(long row, long column, long most) const {
-    const long R = std::min<long>(tile_rows, rows - row), n = std::min(most, columns - column);
-    const long width = whole_vectors(n), V = width / lanes;
+    const long R = std::min<long>(tile_rows, rows - row);
+    const long n = std::min(most, columns - column), width = whole_vectors(n), V = width / lanes;
     const Tile tile = tiles[(R - 1) * tile_vectors + V - 1];
+    if (A.across == 1 && row + R < rows) prefetch_rows(row + R, column, n);
     for (long p = 0; p < depth; p += block_depth)
         tile(C + row * stride + column, stride, A.from(row, p), panels + depth * column + p * width,
              std::min(block_depth, depth - p), n, p ? accumulate : write);

@@ -18,7 +18,7 @@ awk -v tables="$tables" '
     function finish_file() {
         if (file == "") return
         core = file ~ /^[^\/]*$/ ||
-               file ~ /^src\/(ops|act|tape|fast|numerics|checked|twins|error|parallel|pool)\./
+               file ~ /^src\/(ops|act|tape|fast|gemm|numerics|checked|twins|error|parallel|pool)\./
         room = core ? "core" : file ~ /^src\// ? "src" : "tests"
         files[room]++
         sum[room] += count

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 # a place here.
 house() {
     cat <<'END'
-0 src/error.h src/numerics.h src/text.h src/parallel.h src/pool.h src/progress.h src/cuda_on_cpu.h presets.inc
+0 src/error.h src/numerics.h src/text.h src/parallel.h src/gemm.h src/pool.h src/progress.h src/cuda_on_cpu.h presets.inc
 1 src/files.h src/files.cpp src/regex.h src/regex.cpp src/stories.h src/stories.cpp
 1 tokenizer.h tokenizer.cpp src/tokenizer_json.cpp
 1 src/lean.h src/lean.cpp src/lean_text.h src/lean_text.cpp src/lean_theorems.cpp
