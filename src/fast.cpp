@@ -304,7 +304,7 @@ static void logp_forward(const Call &c) {
             for (long v = 0; v < V; v++) {
                 const real below = z[v] - top, e = exp_of(below);
                 sum += e;
-                sum_z += e > 0 ? e * below : 0;
+                sum_z += e * std::max<real>(below, -1000);     // below may be -inf, and 0 times that is NaN
             }
             lse[n] = top + log(sum);
             y[n] = target - lse[n];
