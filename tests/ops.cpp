@@ -727,6 +727,23 @@ TEST_CASE("logp: fast says what plain says over many chunks of rows and words") 
     check_kernels([&] { return logp(h, W, id, 0.8); }, {h, W}, oracle_bar);
 }
 
+TEST_CASE("matmul: fast says what plain says, whatever is left over of tiles, vectors and blocks") {
+    const auto check = [](int n, int a, int b) {
+        INFO(n, " rows, ", a, " to ", b);
+        const Tensor x = randn({n, a}, "x", 1), W = randn({b, a}, "W", 2);
+        check_kernels([&] { return matmul(x, W); }, {x, W}, oracle_bar);
+    };
+    for (int n : {1, 5, 6, 7, 8, 9, 17})                 // the sum runs over a, b and n in turn
+        for (int b : {1, 7, 8, 15, 16, 17, 33, 48, 49, 97}) check(n, 3, b);
+    for (int depth : {255, 256, 257, 600}) check(3, depth, 5), check(3, 5, depth), check(depth, 3, 5);
+}
+
+TEST_CASE("matmul_grouped: fast says what plain says over more than a block") {
+    const Tensor x = randn({600, 270}, "x", 1), W = randn({3, 20, 270}, "W", 2);
+    const Tensor offsets = ids({0, 290, 290, 597}, {4});
+    check_kernels([&] { return matmul_grouped(x, W, offsets); }, {x, W}, oracle_bar);
+}
+
 // ================================================================================================== [7] bits
 
 // A product's rows, alone or among neighbours. Widths below and above the sizes at which a product may be
