@@ -246,6 +246,46 @@ TEST_CASE("tokenizer: patterns see white space and letters as the reference does
     CHECK(Regex("\\p{N}").find("\U0001E5F1", 0, &begin, &end));       // a digit of Unicode 16
 }
 
+TEST_CASE("tokenizer: a pattern that the reference engine reads otherwise, or not at all, is refused by name") {
+    for (const char *pattern :
+         {"(?s).", "(?i-s)a", "(?m:.)", "(?x) a", "(?|a|b)", "(*UTF)a", "(?P<n>a)", "(?<n>a)", "(?#c)", "a(?i)b|c",
+          "[\\d-z]", "[a-\\d]", "[]a]", "[a[b]]", "[[:alpha:]]", "[a&&b]", "[\\P{L}]", "[\\W]", "\\Qa\\E",
+          "\\R", "\\X", "\\N", "\\Ka", "\\Ga", "\\C", "(a)\\1", "\\101", "\\xE9", "\\cA", "\\p{C}",
+          "\\p{Cn}", "\\p{Any}", "\\p{Alpha}", "\\p{Upper}", "\\p{Emoji}", "\\p{Greek}", "\\p{Mn}", "\\pL",
+          "a{1,2}+", "a{2}?", "a{,2}", "a{2}{3}", "a**", "^*", "(?=a)*", "(?<=(a))b", "(?<=(?=a)a)b", "(?i)ss",
+          "(?i:s(?:t))", "(?i)é", "(?i)[à-ü]", "(?i)[\\p{L}]", "\\", "(", ")", "[a", "[b-a]"}) {
+        CAPTURE(pattern);
+        CHECK_THROWS_AS(translate_regex(pattern), Error);
+    }
+}
+
+static bool finds(const std::string &pattern, const std::string &text) {
+    size_t begin, end;
+    return Regex(pattern).find(text, 0, &begin, &end) && begin == 0 && end == text.size();
+}
+
+TEST_CASE("tokenizer: a pattern that both engines read is the reference's to the last character") {
+    REQUIRES_PCRE2;
+    for (const char *ending : {"'s", "'S", "'\u017F", "'T", "'rE", "'Ve", "'m", "'LL", "'D"})
+        CHECK(finds("(?i:'s|'t|'re|'ve|'m|'ll|'d)", ending));
+    CHECK(finds("(?i)[a-z]", "\u212A"));
+    CHECK_FALSE(finds("(?i)i", "\u0131"));
+    CHECK_FALSE(finds("(?i:a)b", "AB"));
+    CHECK(finds("\\w", "\u00B2"));                             // superscript two: alone, but not in [ ]
+    CHECK_FALSE(finds("[\\w]", "\u00B2"));
+    CHECK(finds("[\\p{Han}]", "\U00031350"));
+    CHECK_FALSE(finds("\\p{Han}", "\u3001"));                  // a comma of Han, Hiragana ...: of no script
+    CHECK(finds("\\p{ l_u }", "A"));
+    CHECK(finds("\\P{^L}", "a"));
+    CHECK(finds("\\v", "\v"));
+    CHECK_FALSE(finds("\\v", "\n"));
+    CHECK(finds("[a-c-e]", "-"));
+    CHECK_FALSE(finds("[a-c-e]", "d"));
+    CHECK(finds("\\u00e9\\x{e9}\\x41", "ééA"));
+    CHECK(finds("a{x", "a{x"));
+    CHECK(finds("e\\b\u0301|.+", "e\u0301"));                  // a mark is a word character: no border there
+}
+
 TEST_CASE("tokenizer: the longest added token wins, and the first round goes before the second") {
     Tokenizer t = byte_tokenizer();
     for (const auto &[text, normalized] :

