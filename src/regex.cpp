@@ -14,7 +14,7 @@
 //   ^ $         match at every line, so PCRE2_MULTILINE
 //   refused     all else: what is not in the Translator below, such as sets in sets, (?m), {n}+, named groups
 //
-// tests/oracle/check_tokenizer.py --only regex compares: each class over all code points, and random patterns.
+// tests/oracle/check_tokenizer.py --only regex compares: classes over all code points, and random patterns.
 //
 // [1] tables   [2] translation   [3] matching
 #include "src/regex.h"
@@ -116,7 +116,7 @@ public:
 
     std::string translate() {
         while (at < pattern.size()) step();
-        if (open.size() > 1) refuse("a missing )");
+        if (open.size() > 1) wrong("missing closing parenthesis");
         return out;
     }
 
@@ -136,6 +136,10 @@ private:
     [[noreturn]] void refuse(const std::string &what) const {
         fail(cat("regex: ", what, " is not supported: ", shown(pattern)),
              "the reference engine gives it another meaning, or none");
+    }
+
+    [[noreturn]] void wrong(const std::string &what) const {
+        fail(cat("regex: ", what, ": ", shown(pattern)));
     }
 
     bool next_is(std::string_view text) const { return pattern.compare(at, text.size(), text) == 0; }
@@ -174,7 +178,7 @@ private:
     // A quantifier of so many characters, and the ? or + behind it. {n}? and {n}+ mean other things there.
     void read_quantifier(size_t length) {
         const std::string text = pattern.substr(at, length);
-        if (last == nothing) refuse("a " + text + " that repeats nothing");
+        if (last == nothing) wrong("a " + text + " that repeats nothing");
         if (last == already) refuse("a second quantifier, " + text + ",");
         at += length;
         out += text;
@@ -220,7 +224,7 @@ private:
     }
 
     void close_group() {
-        if (open.size() == 1) refuse("a ) without (");
+        if (open.size() == 1) wrong("a closing parenthesis too many");
         last = open.back().looks ? nothing : atom;
         open.pop_back();
         out += pattern[at++];
@@ -254,7 +258,8 @@ private:
         const bool braces = next_is("x{"), four = pattern[at] == 'u';
         const size_t begin = at + (braces ? 2 : 1), most = braces ? 8 : four ? 4 : 2;
         size_t end = begin;
-        while (end < pattern.size() && end < begin + most && std::isxdigit((unsigned char)pattern[end])) end++;
+        const auto hex = [&] { return end < pattern.size() && std::isxdigit((unsigned char)pattern[end]); };
+        while (end < begin + most && hex()) end++;
         const bool whole = end > begin && (!four || end == begin + 4) && (!braces || pattern[end] == '}');
         if (!whole) refuse("an incomplete \\" + std::string(1, pattern[at]));
         const long code = std::stol(pattern.substr(begin, end - begin), nullptr, 16);
@@ -315,7 +320,7 @@ private:
     // ---------------------------------------------------------------------------- classes of characters
 
     void read_escape() {
-        if (++at == pattern.size()) refuse("a lone backslash at the end");
+        if (++at == pattern.size()) wrong("a lone backslash at the end");
         const char c = pattern[at];
         if (c == 'A' || c == 'z' || c == 'Z') {
             at++;
@@ -371,7 +376,7 @@ private:
         negative = pattern[at] == 'P';
         const size_t close = pattern.find('}', at);
         if (!next_is("p{") && !next_is("P{")) refuse("\\p without {name}");
-        if (close == std::string::npos) refuse("\\p{ without }");
+        if (close == std::string::npos) wrong("\\p{ without }");
         std::string given = pattern.substr(at + 2, close - at - 2), name;
         at = close + 1;
         if (given.starts_with('^')) {
@@ -399,7 +404,7 @@ private:
         if (next_is("^")) set += pattern[at++];
         if (next_is("]")) refuse("a ] that begins a set");
         while (!next_is("]")) {
-            if (at == pattern.size()) refuse("a [ without ]");
+            if (at == pattern.size()) wrong("a [ without ]");
             if (pattern[at] == '[' || next_is("&&")) refuse("a set inside [ ]");
             set += read_member();
         }
@@ -423,7 +428,7 @@ private:
         const bool range = next_is("-") && !next_is("-]") && !(range_before && low.code == '-');
         at += range;
         const Character high = range ? read_end_of_range() : low;
-        if (high.code < low.code) refuse("a range that ends before it begins");
+        if (high.code < low.code) wrong("a range that ends before it begins");
         hyphen_is_literal = range;
         const std::string member = range ? low.text + "-" + high.text : low.text;
         if (!open.back().ignores_case) return member;
@@ -433,9 +438,10 @@ private:
     bool hyphen_is_literal = false;                            // the member before was a range
 
     Character read_end_of_range() {
-        if (at == pattern.size() || next_is("[") || next_is("&&")) refuse("a set inside [ ]");
+        if (at == pattern.size()) wrong("a [ without ]");
+        if (next_is("[") || next_is("&&")) refuse("a set inside [ ]");
         if (!next_is("\\")) return read_character();
-        if (++at == pattern.size()) refuse("a lone backslash at the end");
+        if (++at == pattern.size()) wrong("a lone backslash at the end");
         if (is_class(pattern[at])) refuse("a range that ends with a class");
         return read_escaped();
     }

@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# cli_tokenize.sh BINARY: the command line of `deepseek tokenize`: mistakes end with exit code 2 and one line that
+# names the cause (and perhaps a hint), and leave every file as it was. The last line is `N passed, N failed`.
+set -eu
+[ $# = 1 ] && [ -x "$1" ] || { echo "usage: tests/cli_tokenize.sh BINARY"; exit 2; }
+BINARY=$(realpath "$1")
+HERE=$(mktemp -d)
+trap 'rm -rf "$HERE"' EXIT
+cd "$HERE"
+passed=0 failed=0
+
+pass() { passed=$((passed + 1)); }
+wrong() {                               # wrong WHAT: count it, show what was said
+    failed=$((failed + 1))
+    echo "FAILED: $1"
+    head -c 1000 err | sed 's/^/    /'
+}
+input=/dev/null
+# run ARGUMENTS...: sets code. In 4 GiB of address space: who asks for more on a file's word fails here.
+run() {
+    code=0
+    (ulimit -v 4194304 -c 0 && exec timeout 30 "$BINARY" tokenize "$@" >out 2>err <"$input") || code=$?
+}
+# refused PATTERN ARGUMENTS...: exit code 2, `deepseek: ` and the pattern in the first line, a hint at most
+refused() {
+    local pattern=$1
+    shift
+    run "$@"
+    local lines
+    lines=$(wc -l <err)
+    if [ $code != 2 ]; then wrong "tokenize $*: exit code $code, not 2"
+    elif [ "$lines" != 1 ] && [ "$lines" != 2 ]; then wrong "tokenize $*: $lines lines, not one and a hint"
+    elif LC_ALL=C grep -q '[[:cntrl:]]' err; then wrong "tokenize $*: control characters in the message"
+    elif ! head -1 err | grep -q "^deepseek: "; then wrong "tokenize $*: no 'deepseek: ' in front"
+    elif ! head -1 err | grep -qi -e "$pattern"; then wrong "tokenize $*: the error does not name '$pattern'"
+    else pass
+    fi
+}
+accepted() {
+    run "$@"
+    if [ $code = 0 ]; then pass; else wrong "tokenize $*: exit code $code, not 0"; fi
+}
+holds() {                               # holds WHAT CONDITION...: of the test command
+    local what=$1
+    shift
+    if [ "$@" ]; then pass; else wrong "$what"; fi
+}
+bytes="--tokenizer bytes"
+
+# ------------------------------------------------------------------------------------------- what is written
+printf 'two words\n' >text
+printf '"ab"\n\n"c"\n' >good.jsonl
+printf '"ab"\n{"x": 1}\n' >bad.jsonl
+accepted $bytes --jsonl good.jsonl --out ids.jsonl
+holds "jsonl: an array a line, empty lines skipped" "$(cat ids.jsonl)" = "$(printf '[97,98]\n[99]')"
+refused "bad.jsonl, line 2" $bytes --jsonl bad.jsonl --out ids.jsonl
+holds "a bad line leaves --out as it was" "$(cat ids.jsonl)" = "$(printf '[97,98]\n[99]')"
+refused "bad.jsonl, line 2" $bytes --jsonl bad.jsonl --out new.jsonl
+holds "a bad line leaves no half of a file" "$(ls | grep -c new)" = 0
+refused "bad.jsonl, line 2" $bytes --jsonl bad.jsonl --out bad.jsonl
+holds "nor does it empty its input" "$(wc -l <bad.jsonl)" = 2
+cp good.jsonl same.jsonl
+accepted $bytes --jsonl same.jsonl --out same.jsonl
+accepted $bytes --jsonl same.jsonl --out same.jsonl --decode
+holds "a file turned into ids and back in its own place" "$(cat same.jsonl)" = "$(printf '"ab"\n"c"')"
+cp text same.txt
+accepted $bytes --in same.txt --out same.txt
+accepted $bytes --in same.txt --out same.txt --decode
+holds "a text turned into ids and back in its own place" "$(cmp same.txt text && echo same)" = same
+refused "out.*count\|count.*out" $bytes --in text --count --out same.txt
+holds "--count leaves --out alone" "$(cmp same.txt text && echo same)" = same
+refused "no-such-folder" $bytes --in text --out no-such-folder/ids
+: >empty
+accepted $bytes --jsonl empty
+holds "no lines, no lines" ! -s out
+printf '"a\xffb"\n' >broken.jsonl
+accepted $bytes --jsonl broken.jsonl
+holds "invalid UTF-8 in a line is replaced" "$(cat out)" = "[97,239,191,189,98]"
+holds "and said" "$(grep -c U+FFFD err)" = 1
+
+# ------------------------------------------------------------------------------------------------- what is read
+refused "no-such-file" $bytes --in no-such-file
+refused "no-such-file" $bytes --jsonl no-such-file
+refused "is a directory" $bytes --in .
+refused "not a plain file" $bytes --in /dev/zero
+refused "not a plain file" $bytes --jsonl /dev/zero
+refused "not a plain file" --tokenizer /dev/zero --text a
+truncate -s 20G huge
+refused "huge: has" $bytes --in huge
+refused "huge: has" --tokenizer huge --text a
+rm huge
+input=text
+for name in - /dev/stdin; do
+    accepted $bytes --in $name
+    holds "--in $name is standard input" "$(cut -c 1-11 out)" = "116 119 111"
+done
+input=good.jsonl
+accepted $bytes --jsonl -
+holds "--jsonl - is standard input" "$(wc -l <out)" = 2
+input=/dev/null
+
+# ------------------------------------------------------------------------------------------------- what is shown
+accepted $bytes --text "é 猫"
+holds "a token a line" "$(wc -l <out)" = 6
+cp out pieces
+accepted $bytes --decode --in pieces
+holds "--decode reverses --text" "$(cat out)" = "é 猫"
+refused "id 258 is beyond" $bytes --decode --text "65 258"
+refused "id 99999999999*\|id 9999999999" $bytes --decode --text 9999999999
+printf '[65, 300]\n' >far.jsonl
+refused "far.jsonl, line 1: id 300 is beyond" $bytes --decode --jsonl far.jsonl
+refused "not a token id" $bytes --decode --text "1 x"
+refused "not a token id" $bytes --decode --text "1 -2"
+refused "not a token id" $bytes --decode --text "$(printf '1 \033[31m\n')"
+printf 'line\rdown \xc2\x9b31m \xe2\x80\xae \xe2\x81\xa6\n' >nasty
+accepted --train nasty --vocab 400 --pretokenizer none --min-count 1 --out nasty-tokenizer
+accepted --tokenizer nasty-tokenizer --text "$(cat nasty)"
+holds "no control characters but the lines' own" "$(LC_ALL=C tr -d '\n\t' <out | LC_ALL=C grep -c '[[:cntrl:]]')" = 0
+holds "C1 and direction marks are escaped" "$(grep -c 'U+009B.*U+202E.*U+2066' out)" = 1
+
+# ---------------------------------------------------------------------------------------------- contradictions
+refused "exactly one" $bytes
+refused "exactly one" $bytes --text a --in text
+refused "tokenizer" --text a
+train="--train text --vocab 300 --out trained"
+for option in "--text a" "--in text" "--jsonl good.jsonl" --decode --count "--tokenizer bytes" "--color always"; do
+    refused "${option%% *}.*train" $train $option
+done
+for option in "--vocab 300" "--min-count 2" "--pretokenizer none"; do
+    refused "${option%% *}.*train" $bytes --text a $option
+done
+refused "color" $bytes --in text --color always
+refused "color" $bytes --text a --count --color always
+refused "color" $bytes --text a --color sometimes
+refused "min-count 0" $train --min-count 0
+refused "min-count -1" $train --min-count -1
+refused "vocab" --train text --vocab -5 --out trained
+refused "vocab" --train text --out trained
+refused "out" --train text --vocab 300
+refused "count" $bytes --text 65 --decode --count
+accepted $bytes --text a --color always
+
+# ----------------------------------------------------------------------------------------------- tokenizer.json
+accepted --train text --vocab 300 --pretokenizer none --out trained
+edited() {                              # edited FROM TO: the trained file with this text for that
+    sed "s/$1/$2/" trained/tokenizer.json >edited.json
+    cmp -s trained/tokenizer.json edited.json && wrong "nothing to edit: $1"
+    return 0
+}
+refused_file() {                        # refused_file PATTERN
+    refused "edited.json: .*$1" --tokenizer edited.json --text a
+}
+echo '{}' >edited.json
+refused_file "is no tokenizer.json"
+echo '{"architectures": ["X"], "model_type": "deepseek_v3"}' >edited.json
+refused_file "is no tokenizer.json"
+edited '"truncation": null' '"truncation": {"max_length": 3, "direction": "Right", "strategy": "LongestFirst", "stride": 0}'
+refused_file truncation
+edited '"padding": null' '"padding": {"strategy": "BatchLongest"}'
+refused_file padding
+edited '"version": "1.0"' '"version": "2.0"'
+refused_file 'version.*2.0'
+edited '"normalizer": null' '"normalizer": null, "normalizer": null'
+refused_file 'normalizer.*twice'
+edited '"vocab":' '"vocab": {}, "vocab":'
+refused_file 'vocab.*twice'
+edited '"type": "BPE"' '"type": "BPE", "type": "BPE"'
+refused_file 'type.*twice'
+edited '"type": "BPE"' '"type": "B\\u001b[31m\\nPE"'
+refused_file 'model: B?'
+post() { sed -n '/"post_processor"/,/^ },\?$/p' trained/tokenizer.json | tr -d '\n' >/dev/null; }
+edited '"decoder": {' '"decoder": {"type": "Metaspace", "was": {'
+sed -i 's/^ "model"/ }, "model"/' edited.json
+refused_file 'Metaspace'
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
