@@ -453,44 +453,94 @@ std::string translate_regex(const std::string &pattern) { return Translator(patt
 
 #ifdef HAVE_PCRE2
 
-// A subject of n bytes may cost a fixed number of steps and some more per byte; a pattern that needs more
-// than that is exploding (think of (a+)+$ on a long run), and ends in an error instead of in hours.
-static const uint32_t steps_at_least = 10000000, steps_per_byte = 40;
+// Exploding patterns (think of (a+)+$ on a long run) end in an error instead of in hours. At each place of a
+// text a match may cost some steps for nothing. Where it needs more it pays for them out of savings, which
+// grow with every byte of text; who has spent them all explodes. So the price of a whole text is linear,
+// whether it is one long piece or thousands of lines, and it does not depend on the clock.
+static const uint32_t free_steps = 500;
+static const int64_t steps_per_byte = 40, most_savings = 100000000;
 
 struct Regex::Compiled {
-    std::string pattern;
-    pcre2_code *code = nullptr;
+    std::string pattern, text;                                 // as given, as translated
+    uint32_t options = 0;
+    pcre2_code *code = nullptr, *anchored = nullptr;           // anchored: matches at one place only
+    bool code_jit = false, anchored_jit = false;
+    int64_t savings = most_savings;
     pcre2_match_data *result = nullptr;
     pcre2_match_context *context = nullptr;
     pcre2_jit_stack *stack = nullptr;
-    bool machine_code = false;
+    int run(bool at_one_place, std::string_view subject, size_t from, int64_t steps);
+    int run_paying(std::string_view subject, size_t from);
+    int search(std::string_view subject, size_t from);
     ~Compiled() {
         pcre2_jit_stack_free(stack);
         pcre2_match_context_free(context);
         pcre2_match_data_free(result);
         pcre2_code_free(code);
+        pcre2_code_free(anchored);
     }
 };
+
+static pcre2_code *compile(const std::string &text, uint32_t options, const std::string &pattern, bool *jit) {
+    int error = 0;
+    PCRE2_SIZE at = 0;
+    auto *settings = pcre2_compile_context_create(nullptr);
+    pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)text.data(), text.size(), options, &error, &at, settings);
+    pcre2_compile_context_free(settings);
+    if (!code) {
+        PCRE2_UCHAR message[128];
+        pcre2_get_error_message(error, message, sizeof message);
+        fail(cat("regex: ", (const char *)message, ": ", shown(pattern)));
+    }
+    *jit = pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0;
+    return code;
+}
+
+int Regex::Compiled::run(bool at_one_place, std::string_view subject, size_t from, int64_t steps) {
+    if (at_one_place && !anchored) anchored = compile(text, options | PCRE2_ANCHORED, pattern, &anchored_jit);
+    pcre2_set_match_limit(context, (uint32_t)steps);
+    const auto match = (at_one_place ? anchored_jit : code_jit) ? pcre2_jit_match : pcre2_match;
+    return match(at_one_place ? anchored : code, (PCRE2_SPTR)subject.data(), subject.size(), from,
+                 PCRE2_NO_UTF_CHECK, result, context);
+}
+
+// At one place, whatever it costs. PCRE2 does not say how many steps it took, so we ask with more and more.
+int Regex::Compiled::run_paying(std::string_view subject, size_t from) {
+    int found = PCRE2_ERROR_MATCHLIMIT;
+    for (int64_t steps = 4 * free_steps; found == PCRE2_ERROR_MATCHLIMIT && savings >= steps; steps *= 4) {
+        savings -= steps;
+        found = run(true, subject, from, steps);
+    }
+    return found;
+}
+
+// PCRE2 looks for the first place by itself, with tricks that make it fast; only when that becomes expensive
+// somewhere do we go from place to place, up to the one that has to pay.
+int Regex::Compiled::search(std::string_view subject, size_t from) {
+    if (from == 0) savings = std::min(most_savings, savings + steps_per_byte * (int64_t)subject.size());
+    for (;;) {
+        int found = run(false, subject, from, free_steps);
+        if (found != PCRE2_ERROR_MATCHLIMIT) return found;
+        for (bool paid = false; !paid;) {
+            found = run(true, subject, from, free_steps);
+            paid = found == PCRE2_ERROR_MATCHLIMIT;
+            if (paid) found = run_paying(subject, from);
+            if (found != PCRE2_ERROR_NOMATCH || from == subject.size()) return found;
+            from++;
+            while (from < subject.size() && (subject[from] & 0xC0) == 0x80) from++;
+        }
+    }
+}
 
 bool Regex::available() { return true; }
 
 Regex::Regex(const std::string &pattern, bool literal) : compiled(std::make_shared<Compiled>()) {
     expect(pattern.size() < 65536, "regex: a pattern of ", pattern.size(), " bytes is too long");
-    const std::string text = literal ? pattern : translate_regex(pattern);
-    const uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
-    int error = 0;
-    PCRE2_SIZE at = 0;
-    auto *settings = pcre2_compile_context_create(nullptr);
-    pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
     compiled->pattern = pattern;
-    compiled->code = pcre2_compile((PCRE2_SPTR)text.data(), text.size(), options, &error, &at, settings);
-    pcre2_compile_context_free(settings);
-    if (!compiled->code) {
-        PCRE2_UCHAR message[128];
-        pcre2_get_error_message(error, message, sizeof message);
-        fail(cat("regex: ", (const char *)message, ": ", shown(pattern)));
-    }
-    compiled->machine_code = pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE) == 0;
+    compiled->text = literal ? pattern : translate_regex(pattern);
+    compiled->options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
+    compiled->code = compile(compiled->text, compiled->options, pattern, &compiled->code_jit);
     compiled->result = pcre2_match_data_create_from_pattern(compiled->code, nullptr);
     compiled->context = pcre2_match_context_create(nullptr);
     compiled->stack = pcre2_jit_stack_create(64 << 10, 16 << 20, nullptr);
@@ -498,12 +548,8 @@ Regex::Regex(const std::string &pattern, bool literal) : compiled(std::make_shar
 }
 
 bool Regex::find(std::string_view subject, size_t from, size_t *begin, size_t *end) const {
-    const Compiled &c = *compiled;
-    const size_t steps = steps_at_least + steps_per_byte * subject.size();
-    pcre2_set_match_limit(c.context, (uint32_t)std::min<size_t>(steps, UINT32_MAX));
-    const auto match = c.machine_code ? pcre2_jit_match : pcre2_match;
-    const int found = match(c.code, (PCRE2_SPTR)subject.data(), subject.size(), from, PCRE2_NO_UTF_CHECK,
-                            c.result, c.context);
+    Compiled &c = *compiled;
+    const int found = c.search(subject, from);
     if (found == PCRE2_ERROR_NOMATCH) return false;
     if (found < 0) {
         PCRE2_UCHAR message[128];

@@ -13,8 +13,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "src/error.h"
+#include "src/files.h"
 #include "src/regex.h"
 #include "tokenizer.h"
 
@@ -23,6 +25,8 @@ using nlohmann::json;
 // ------------------------------------------------------------------------------------------- [1] parsing
 
 static const int deepest = 16;                                 // real files nest 6 levels
+static const size_t most_stages = 64;                          // of the pre-tokenizer: real files have 6
+static const size_t largest_file = (size_t)1 << 30;
 static const long most_values = 1000000;                       // outside of vocabulary and merges
 
 // The file in three parts.
@@ -46,28 +50,35 @@ static std::pair<std::string, std::string> merge_pair(const json &value) {
     return {value[0], value[1]};
 }
 
-// Called by the parser: true keeps a value in the tree. Depth 1: the keys of the file; 2: of the model; 3: of
-// the vocabulary, or one entry of the merges.
+// Called by the parser at every key and value; true keeps it in the tree. `depth` counts the objects and
+// arrays around it; path[1] is the key of the file that we are in, path[2] the key inside of that, and so on.
 struct Listener {
     File &file;
-    std::string section, part, key;
+    std::vector<std::string> path = {};
+    std::vector<std::set<std::string>> seen = {};              // the keys of the open object of each depth
     long values = 0;
+
+    bool in_model(const char *part, int depth) const {         // the entries of model.vocab and model.merges
+        return depth >= 3 && path.size() > 2 && path[1] == "model" && path[2] == part;
+    }
 
     bool operator()(int depth, json::parse_event_t event, json &value) {
         expect(depth <= deepest, "nested deeper than ", deepest, " levels");
         if (event == json::parse_event_t::key) return read_key(depth, value);
         const bool starts =
             event == json::parse_event_t::array_start || event == json::parse_event_t::object_start;
-        const bool vocabulary = section == "model" && part == "vocab",
-                   pairs = section == "model" && part == "merges";
-        if (vocabulary && depth >= 3) {
+        if (in_model("vocab", depth)) {
+            const std::string &piece = path.back();
             expect(!starts && value.is_number_unsigned() && value.get<uint64_t>() < (1ul << 40),
-                   "model.vocab: the id of ", shown(key), " is not a usable number");
-            file.vocabulary[key] = value;
+                   "model.vocab: the id of ", shown(piece), " is not a usable number");
+            file.vocabulary[piece] = value;
             return false;
         }
-        if (starts) return true;
-        if (pairs && depth == 3) {
+        if (starts) {
+            seen.resize(depth + 1);                            // the keys inside are new ones
+            return true;
+        }
+        if (in_model("merges", depth) && depth == 3) {
             values -= value.is_array() ? (long)value.size() : 0;
             file.merges.push_back(merge_pair(value));
             return false;
@@ -77,19 +88,22 @@ struct Listener {
     }
 
     bool read_key(int depth, const json &value) {
-        key = value;
-        if (depth == 1) section = key;
-        if (depth == 1) part.clear();
-        if (depth == 2) part = key;
-        const bool entry = depth == 3 && section == "model" && part == "vocab";
-        expect(!entry || !file.vocabulary.count(key), "model.vocab: ", shown(key), " is listed twice");
-        return !entry;                                 // not into the tree: the value comes here all the same
+        path.resize(depth + 1);
+        path[depth] = value;
+        const std::string &key = path[depth];
+        if (in_model("vocab", depth)) {
+            expect(!file.vocabulary.count(key), "model.vocab: ", shown(key), " is listed twice");
+            return false;                              // not into the tree: the value comes here all the same
+        }
+        seen.resize(std::max<size_t>(seen.size(), depth + 1));
+        expect(seen[depth].insert(key).second, "the key ", shown(key), " is there twice");
+        return true;
     }
 };
 
 static File parse_file(const std::string &text) {
     File file;
-    Listener listener{file, "", "", ""};
+    Listener listener{file};
     const auto callback = [&](int depth, json::parse_event_t event, json &value) {
         return listener(depth, event, value);
     };
@@ -145,13 +159,14 @@ static Stage read_split(const json &value) {
         stage.keep = keep;
         if (behavior == name) return stage;
     }
-    fail(cat("pre_tokenizer: unknown behavior ", behavior));
+    fail(cat("pre_tokenizer: unknown behavior ", shown(behavior)));
 }
 
 static void read_stages(const json &value, std::vector<Stage> &stages) {
     const std::string type = value.is_null() ? "null" : text_of(value, "type");
-    expect(stages.empty() || stages.back().kind != Stage::byte_level, "pre_tokenizer: ", type,
+    expect(stages.empty() || stages.back().kind != Stage::byte_level, "pre_tokenizer: ", shown(type),
            " after ByteLevel");
+    expect(stages.size() < most_stages, "pre_tokenizer: more than ", most_stages, " stages");
     if (type == "Sequence") {
         const json &list = get(value, "pretokenizers");
         expect(list.is_array(), "pre_tokenizer: a Sequence without pretokenizers");
@@ -168,7 +183,7 @@ static void read_stages(const json &value, std::vector<Stage> &stages) {
         if (flag(value, "use_regex", true)) stage.pattern = gpt2_pattern;
         stages.push_back(stage);
     } else {
-        fail(cat("pre_tokenizer: ", type, " is not supported"),
+        fail(cat("pre_tokenizer: ", shown(type), " is not supported"),
              "supported: Split, Digits, ByteLevel, Sequence");
     }
 }
@@ -177,14 +192,44 @@ static void read_normalizer(const json &value) {
     if (value.is_null()) return;
     const std::string type = text_of(value, "type");
     const json &list = get(value, "normalizers");
-    expect(type == "Sequence" && list.is_array(), "normalizer: ", type, " is not supported");
+    expect(type == "Sequence" && list.is_array(), "normalizer: ", shown(type), " is not supported");
     for (const json &entry : list) read_normalizer(entry);
+}
+
+// Encoding here never adds special tokens (a prompt writes them), so the known ones have nothing to do.
+static void check_post_processor(const json &value) {
+    if (value.is_null()) return;
+    const std::string type = text_of(value, "type");
+    if (type == "Sequence") {
+        const json &list = get(value, "processors");
+        expect(list.is_array(), "post_processor: a Sequence without processors");
+        for (const json &entry : list) check_post_processor(entry);
+        return;
+    }
+    const bool known = type == "ByteLevel" || type == "TemplateProcessing" || type == "RobertaProcessing" ||
+                       type == "BertProcessing";
+    expect(known, "post_processor: ", shown(type), " is not supported");
+}
+
+// What the whole file says about its ids. The reference library cuts and pads every text where it is told to.
+static void check_file(const json &file) {
+    expect(get(file, "model").is_object(), "is no tokenizer.json: it has no model");
+    const json &version = get(file, "version");
+    expect(version.is_null() || version == "1.0", "version: ", shown(version.dump()), " is not supported");
+    for (const char *key : {"truncation", "padding"})
+        if (!get(file, key).is_null())
+            fail(cat(key, " is not supported"), cat("it changes the ids of texts: set ", key, " to null"));
+}
+
+static void check_decoder(const json &decoder) {
+    const std::string type = decoder.is_null() ? "null" : text_of(decoder, "type");
+    expect(type == "ByteLevel", "decoder: ", shown(type), " is not supported, only ByteLevel");
 }
 
 // Anything that would give other ids than plain byte-level BPE.
 static void check_model(const json &model) {
     const std::string type = text_of(model, "type");
-    expect(type == "BPE", "model: ", type, " is not supported, only BPE");
+    expect(type == "BPE", "model: ", shown(type), " is not supported, only BPE");
     const json &dropout = get(model, "dropout");
     expect(dropout.is_null() || dropout == 0, "model: dropout is not supported");
     expect(!flag(model, "byte_fallback", false), "model: byte_fallback is not supported");
@@ -222,7 +267,7 @@ static void read_vocabulary(const File &file, Tokenizer &t) {
 static void read_added(const File &file, Tokenizer &t) {
     const json &list = get(file.rest, "added_tokens");
     expect(list.is_null() || list.is_array(), "added_tokens: not a list");
-    StringMap<int> given;
+    std::set<std::string> given;
     long next = (long)file.vocabulary.size();
     for (const json &entry : list) {
         const std::string text = text_of(entry, "content");
@@ -243,9 +288,10 @@ static void read_added(const File &file, Tokenizer &t) {
         const bool taken = id < t.size() && id != real && !t.vocabulary[(size_t)id].empty();
         expect(!taken, "added_tokens: id ", (long)id, " is both ", shown(t.vocabulary[(size_t)id]), " and ",
                shown(text));
-        if (id != real) t.notes.push_back(cat("added token ", text, " has id ", real, ", not ", (long)id));
+        if (id != real)
+            t.notes.push_back(cat("added token ", shown(text), " has id ", real, ", not ", (long)id));
         t.vocabulary[real] = text;
-        given[text] = (int)real;
+        given.insert(text);
         t.added.push_back({text, (int)real, flag(entry, "special", false), flag(entry, "normalized", true)});
     }
 }
@@ -254,6 +300,7 @@ Tokenizer parse_tokenizer(const std::string &text, const std::string &name) {
     Tokenizer t;
     try {
         const File file = parse_file(text);
+        check_file(file.rest);
         const json &model = get(file.rest, "model");
         check_model(model);
         expect(get(model, "vocab").is_object(), "model.vocab: not a JSON object");
@@ -263,14 +310,13 @@ Tokenizer parse_tokenizer(const std::string &text, const std::string &name) {
         read_added(file, t);
         read_normalizer(get(file.rest, "normalizer"));
         read_stages(get(file.rest, "pre_tokenizer"), t.stages);
-        const json &decoder = get(file.rest, "decoder");
-        expect(decoder.is_object() && text_of(decoder, "type") == "ByteLevel",
-               "decoder: only ByteLevel is supported");
+        check_post_processor(get(file.rest, "post_processor"));
+        check_decoder(get(file.rest, "decoder"));
         t.prepare();
     } catch (const Error &e) {
         fail(cat(name, ": ", e.what()), e.hint);
     } catch (const json::exception &e) {
-        fail(cat(name, ": ", e.what()));
+        fail(cat(name, ": ", shown(e.what())));
     }
     return t;
 }
@@ -279,11 +325,7 @@ Tokenizer load_tokenizer(const std::string &name) {
     if (name == "bytes") return byte_tokenizer();
     const bool folder = std::filesystem::is_directory(name);
     const std::string path = folder ? name + "/tokenizer.json" : name;
-    std::ifstream in(path, std::ios::binary);
-    expect(in.good() && !std::filesystem::is_directory(path), path, ": cannot be read");
-    std::stringstream text;
-    text << in.rdbuf();
-    return parse_tokenizer(text.str(), path);
+    return parse_tokenizer(read_text(path, largest_file), path);
 }
 
 typedef nlohmann::ordered_json Ordered;

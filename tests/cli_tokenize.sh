@@ -112,7 +112,7 @@ refused "far.jsonl, line 1: id 300 is beyond" $bytes --decode --jsonl far.jsonl
 refused "not a token id" $bytes --decode --text "1 x"
 refused "not a token id" $bytes --decode --text "1 -2"
 refused "not a token id" $bytes --decode --text "$(printf '1 \033[31m\n')"
-printf 'line\rdown \xc2\x9b31m \xe2\x80\xae \xe2\x81\xa6\n' >nasty
+printf 'line\rdown \xc2\x9b31m \xe2\x80\xae \xe2\x81\xa6' >nasty
 accepted --train nasty --vocab 400 --pretokenizer none --min-count 1 --out nasty-tokenizer
 accepted --tokenizer nasty-tokenizer --text "$(cat nasty)"
 holds "no control characters but the lines' own" "$(LC_ALL=C tr -d '\n\t' <out | LC_ALL=C grep -c '[[:cntrl:]]')" = 0
@@ -168,10 +168,14 @@ edited '"type": "BPE"' '"type": "BPE", "type": "BPE"'
 refused_file 'type.*twice'
 edited '"type": "BPE"' '"type": "B\\u001b[31m\\nPE"'
 refused_file 'model: B?'
-post() { sed -n '/"post_processor"/,/^ },\?$/p' trained/tokenizer.json | tr -d '\n' >/dev/null; }
-edited '"decoder": {' '"decoder": {"type": "Metaspace", "was": {'
-sed -i 's/^ "model"/ }, "model"/' edited.json
-refused_file 'Metaspace'
-echo
+edited '"decoder": {' '"decoder": {"type": "Metaspace"}, "was": {'
+refused_file 'decoder: Metaspace'
+edited '"post_processor": {' '"post_processor": {"type": "X"}, "was": {'
+refused_file 'post_processor: X'
+edited '"pretokenizers": \[' '"pretokenizers": [{"type": "Split", "pattern": {"Regex": "(?s)."}, "behavior": "Isolated"},'
+refused_file '(?s'
+edited '"pretokenizers": \[' '"pretokenizers": [{"type": "Split", "pattern": {"Regex": "(a|aa)+$"}, "behavior": "Isolated"},'
+for _ in $(seq 20000); do echo '"aaaaaaaaaaaaaaaaaaaaaaaab"'; done >explode.jsonl
+refused "regex: match limit" --tokenizer edited.json --jsonl explode.jsonl
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -524,7 +524,22 @@ TEST_CASE("tokenizer: contradictions are refused by name") {
     CHECK(contains(with("/normalizer", {{"type", "NFC"}}), "NFC is not supported"));
     CHECK(contains(with("/pre_tokenizer", {{"type", "Metaspace"}}), "Metaspace is not supported"));
     CHECK(contains(with("/pre_tokenizer", nullptr), "null is not supported"));
-    CHECK(contains(with("/decoder", nullptr), "decoder"));
+    CHECK(contains(with("/decoder", nullptr), "decoder: null"));
+    CHECK(contains(with("/decoder/type", "Metaspace"), "decoder: Metaspace is not supported"));
+    CHECK(contains(with("/post_processor/type", "Some"), "post_processor: Some is not supported"));
+    CHECK(contains(with("/truncation", {{"max_length", 3}}), "truncation is not supported"));
+    CHECK(contains(with("/padding", {{"strategy", "BatchLongest"}}), "padding is not supported"));
+    CHECK(contains(with("/version", "2.0"), "version: \"2.0\" is not supported"));
+    CHECK(contains(with("/model", nullptr), "is no tokenizer.json"));
+    CHECK(contains(error_of("{}"), "is no tokenizer.json"));
+    CHECK(with("/model/type", "B\n\x1b[31mPE") == "t.json: model: B??[31mPE is not supported, only BPE");
+    const json split = {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Isolated"}};
+    CHECK(contains(with("/pre_tokenizer/pretokenizers", std::vector<json>(60000, split)), "64 stages"));
+    for (const char *key : {"\"model\":", "\"merges\":", "\"pre_tokenizer\":", "\"content\":"}) {
+        std::string text = good().dump();
+        text.insert(text.find(key), cat(key, "null,"));
+        CHECK(contains(error_of(text), "is there twice"));
+    }
     std::string twice = good().dump();
     twice.insert(twice.find("\"vocab\":{") + 9, "\"A\":7,");
     CHECK(contains(error_of(twice), "A is listed twice"));
@@ -556,6 +571,14 @@ TEST_CASE(
     CHECK(contains(error_of(with_pattern("")), "empty pattern"));
     const Tokenizer t = parse_tokenizer(with_pattern("(a+)+$"), "t.json");
     CHECK_THROWS_AS(t.encode(std::string(60, 'a') + "b"), Error);
+    const Tokenizer lines = parse_tokenizer(with_pattern("(a|aa)+$"), "t.json");
+    const std::string line = std::string(24, 'a') + "b\n";     // cheap alone, not 40,000 times
+    std::string text;
+    for (int i = 0; i < 40000; i++) text += line;
+    CHECK(lines.decode(lines.encode(line)) == line);
+    CHECK_THROWS_AS(lines.encode(text), Error);
+    const Tokenizer again = parse_tokenizer(with_pattern("(a|aa)+$"), "t.json");
+    CHECK_THROWS_AS([&] { for (int i = 0; i < 40000; i++) again.encode(line); }(), Error);
 }
 
 TEST_CASE("tokenizer: without PCRE2 bytes and plain BPE work and a pattern is a clear error") {
