@@ -21,6 +21,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <ctime>
 #include <vector>
 
 #include "src/error.h"
@@ -454,30 +455,30 @@ std::string translate_regex(const std::string &pattern) { return Translator(patt
 #ifdef HAVE_PCRE2
 
 // Exploding patterns (think of (a+)+$ on a long run) end in an error instead of in hours. At each place of a
-// text a match may cost some steps for nothing. Where it needs more it pays for them out of savings, which
-// grow with every byte of text; who has spent them all explodes. So the price of a whole text is linear,
-// whether it is one long piece or thousands of lines, and it does not depend on the clock.
-static const uint32_t free_steps = 500;
-static const int64_t steps_per_byte = 40, most_savings = 100000000;
+// text a match may take some steps for nothing. A search that needs more somewhere pays with processor time
+// out of savings, which grow with every byte of text; when they are spent, the pattern explodes. So the
+// price of a whole text is linear, be it one long piece or thousands of lines. (PCRE2 counts steps, but anew
+// at each place, and does not tell: a clock must do. What real patterns pay is a thousandth of the savings.)
+static const uint32_t free_steps = 500, steps_at_a_place = 10000000;
+static const double most_savings = 2, savings_per_byte = 1e-6;             // seconds
 
 struct Regex::Compiled {
     std::string pattern, text;                                 // as given, as translated
     uint32_t options = 0;
-    pcre2_code *code = nullptr, *anchored = nullptr;           // anchored: matches at one place only
-    bool code_jit = false, anchored_jit = false;
-    int64_t savings = most_savings;
+    pcre2_code *code = nullptr, *windowed = nullptr;           // windowed: can be told where to stop
+    bool code_jit = false, windowed_jit = false;
+    double savings = most_savings;
     pcre2_match_data *result = nullptr;
     pcre2_match_context *context = nullptr;
     pcre2_jit_stack *stack = nullptr;
-    int run(bool at_one_place, std::string_view subject, size_t from, int64_t steps);
-    int run_paying(std::string_view subject, size_t from);
+    int run(bool in_window, std::string_view subject, size_t from, uint32_t steps);
     int search(std::string_view subject, size_t from);
     ~Compiled() {
         pcre2_jit_stack_free(stack);
         pcre2_match_context_free(context);
         pcre2_match_data_free(result);
         pcre2_code_free(code);
-        pcre2_code_free(anchored);
+        pcre2_code_free(windowed);
     }
 };
 
@@ -497,39 +498,39 @@ static pcre2_code *compile(const std::string &text, uint32_t options, const std:
     return code;
 }
 
-int Regex::Compiled::run(bool at_one_place, std::string_view subject, size_t from, int64_t steps) {
-    if (at_one_place && !anchored) anchored = compile(text, options | PCRE2_ANCHORED, pattern, &anchored_jit);
-    pcre2_set_match_limit(context, (uint32_t)steps);
-    const auto match = (at_one_place ? anchored_jit : code_jit) ? pcre2_jit_match : pcre2_match;
-    return match(at_one_place ? anchored : code, (PCRE2_SPTR)subject.data(), subject.size(), from,
+int Regex::Compiled::run(bool in_window, std::string_view subject, size_t from, uint32_t steps) {
+    if (in_window && !windowed)
+        windowed = compile(text, options | PCRE2_USE_OFFSET_LIMIT, pattern, &windowed_jit);
+    if (!in_window) pcre2_set_offset_limit(context, PCRE2_UNSET);
+    pcre2_set_match_limit(context, steps);
+    const auto match = (in_window ? windowed_jit : code_jit) ? pcre2_jit_match : pcre2_match;
+    return match(in_window ? windowed : code, (PCRE2_SPTR)subject.data(), subject.size(), from,
                  PCRE2_NO_UTF_CHECK, result, context);
 }
 
-// At one place, whatever it costs. PCRE2 does not say how many steps it took, so we ask with more and more.
-int Regex::Compiled::run_paying(std::string_view subject, size_t from) {
-    int found = PCRE2_ERROR_MATCHLIMIT;
-    for (int64_t steps = 4 * free_steps; found == PCRE2_ERROR_MATCHLIMIT && savings >= steps; steps *= 4) {
-        savings -= steps;
-        found = run(true, subject, from, steps);
-    }
-    return found;
+static double processor_time() {
+    timespec time = {};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-// PCRE2 looks for the first place by itself, with tricks that make it fast; only when that becomes expensive
-// somewhere do we go from place to place, up to the one that has to pay.
+// A window is how many places PCRE2 may try before we look at the clock.
 int Regex::Compiled::search(std::string_view subject, size_t from) {
-    if (from == 0) savings = std::min(most_savings, savings + steps_per_byte * (int64_t)subject.size());
-    for (;;) {
-        int found = run(false, subject, from, free_steps);
-        if (found != PCRE2_ERROR_MATCHLIMIT) return found;
-        for (bool paid = false; !paid;) {
-            found = run(true, subject, from, free_steps);
-            paid = found == PCRE2_ERROR_MATCHLIMIT;
-            if (paid) found = run_paying(subject, from);
-            if (found != PCRE2_ERROR_NOMATCH || from == subject.size()) return found;
-            from++;
-            while (from < subject.size() && (subject[from] & 0xC0) == 0x80) from++;
-        }
+    if (from == 0) savings = std::min(most_savings, savings + savings_per_byte * (double)subject.size());
+    int found = run(false, subject, from, free_steps);
+    if (found != PCRE2_ERROR_MATCHLIMIT) return found;
+    for (size_t window = 1;;) {
+        const double start = processor_time();
+        pcre2_set_offset_limit(context, from + window - 1);
+        found = run(true, subject, from, steps_at_a_place);
+        const double spent = processor_time() - start;
+        savings -= spent;
+        if (found != PCRE2_ERROR_NOMATCH) return found;
+        if (savings < 0) return PCRE2_ERROR_MATCHLIMIT;
+        if (from + window > subject.size()) return found;
+        from += window;
+        while (from < subject.size() && (subject[from] & 0xC0) == 0x80) from++;
+        window = spent < 1e-3 ? 2 * window : std::max<size_t>(1, window / 2);
     }
 }
 
