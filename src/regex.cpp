@@ -21,7 +21,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <ctime>
 #include <vector>
 
 #include "src/error.h"
@@ -454,96 +453,44 @@ std::string translate_regex(const std::string &pattern) { return Translator(patt
 
 #ifdef HAVE_PCRE2
 
-// Exploding patterns (think of (a+)+$ on a long run) end in an error instead of in hours. At each place of a
-// text a match may take some steps for nothing. A search that needs more somewhere pays with processor time
-// out of savings, which grow with every byte of text; when they are spent, the pattern explodes. So the
-// price of a whole text is linear, be it one long piece or thousands of lines. (PCRE2 counts steps, but anew
-// at each place, and does not tell: a clock must do. What real patterns pay is a thousandth of the savings.)
-static const uint32_t free_steps = 500, steps_at_a_place = 10000000;
-static const double most_savings = 2, savings_per_byte = 2e-6;             // seconds
-static const size_t most_places = 8192;
+// A subject of n bytes may cost a fixed number of steps and some more per byte; a pattern that needs more
+// than that is exploding (think of (a+)+$ on a long run), and ends in an error instead of in hours.
+static const uint32_t steps_at_least = 10000000, steps_per_byte = 40;
 
 struct Regex::Compiled {
-    std::string pattern, text;                                 // as given, as translated
-    uint32_t options = 0;
-    pcre2_code *code = nullptr, *windowed = nullptr;           // windowed: can be told where to stop
-    bool code_jit = false, windowed_jit = false;
-    double savings = most_savings;
+    std::string pattern;
+    pcre2_code *code = nullptr;
     pcre2_match_data *result = nullptr;
     pcre2_match_context *context = nullptr;
     pcre2_jit_stack *stack = nullptr;
-    int run(bool in_window, std::string_view subject, size_t from, uint32_t steps);
-    int search(std::string_view subject, size_t from);
+    bool machine_code = false;
     ~Compiled() {
         pcre2_jit_stack_free(stack);
         pcre2_match_context_free(context);
         pcre2_match_data_free(result);
         pcre2_code_free(code);
-        pcre2_code_free(windowed);
     }
 };
-
-static pcre2_code *compile(const std::string &text, uint32_t options, const std::string &pattern, bool *jit) {
-    int error = 0;
-    PCRE2_SIZE at = 0;
-    auto *settings = pcre2_compile_context_create(nullptr);
-    pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)text.data(), text.size(), options, &error, &at, settings);
-    pcre2_compile_context_free(settings);
-    if (!code) {
-        PCRE2_UCHAR message[128];
-        pcre2_get_error_message(error, message, sizeof message);
-        fail(cat("regex: ", (const char *)message, ": ", shown(pattern)));
-    }
-    *jit = pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0;
-    return code;
-}
-
-int Regex::Compiled::run(bool in_window, std::string_view subject, size_t from, uint32_t steps) {
-    if (in_window && !windowed)
-        windowed = compile(text, options | PCRE2_USE_OFFSET_LIMIT, pattern, &windowed_jit);
-    if (!in_window) pcre2_set_offset_limit(context, PCRE2_UNSET);
-    pcre2_set_match_limit(context, steps);
-    const auto match = (in_window ? windowed_jit : code_jit) ? pcre2_jit_match : pcre2_match;
-    return match(in_window ? windowed : code, (PCRE2_SPTR)subject.data(), subject.size(), from,
-                 PCRE2_NO_UTF_CHECK, result, context);
-}
-
-static double processor_time() {
-    timespec time = {};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-// A window is how many places PCRE2 may try before we look at the clock. It grows, for PCRE2 is clever where
-// many places share their fate: \s+$ on a million spaces and a letter costs it no more than the first one.
-int Regex::Compiled::search(std::string_view subject, size_t from) {
-    if (from == 0) savings = std::min(most_savings, savings + savings_per_byte * (double)subject.size());
-    int found = run(false, subject, from, free_steps);
-    if (found != PCRE2_ERROR_MATCHLIMIT) return found;
-    for (size_t window = 1;;) {
-        const double start = processor_time();
-        pcre2_set_offset_limit(context, from + window - 1);
-        found = run(true, subject, from, steps_at_a_place);
-        const double spent = processor_time() - start;
-        savings -= spent;
-        if (found != PCRE2_ERROR_NOMATCH) return found;
-        if (savings < 0) return PCRE2_ERROR_MATCHLIMIT;
-        if (from + window > subject.size()) return found;
-        from += window;
-        while (from < subject.size() && (subject[from] & 0xC0) == 0x80) from++;
-        window = spent < 0.1 ? std::min(2 * window, most_places) : std::max<size_t>(1, window / 2);
-    }
-}
 
 bool Regex::available() { return true; }
 
 Regex::Regex(const std::string &pattern, bool literal) : compiled(std::make_shared<Compiled>()) {
     expect(pattern.size() < 65536, "regex: a pattern of ", pattern.size(), " bytes is too long");
+    const std::string text = literal ? pattern : translate_regex(pattern);
+    const uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
+    int error = 0;
+    PCRE2_SIZE at = 0;
+    auto *settings = pcre2_compile_context_create(nullptr);
+    pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
     compiled->pattern = pattern;
-    compiled->text = literal ? pattern : translate_regex(pattern);
-    compiled->options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
-    compiled->code = compile(compiled->text, compiled->options, pattern, &compiled->code_jit);
+    compiled->code = pcre2_compile((PCRE2_SPTR)text.data(), text.size(), options, &error, &at, settings);
+    pcre2_compile_context_free(settings);
+    if (!compiled->code) {
+        PCRE2_UCHAR message[128];
+        pcre2_get_error_message(error, message, sizeof message);
+        fail(cat("regex: ", (const char *)message, ": ", shown(pattern)));
+    }
+    compiled->machine_code = pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE) == 0;
     compiled->result = pcre2_match_data_create_from_pattern(compiled->code, nullptr);
     compiled->context = pcre2_match_context_create(nullptr);
     compiled->stack = pcre2_jit_stack_create(64 << 10, 16 << 20, nullptr);
@@ -551,8 +498,12 @@ Regex::Regex(const std::string &pattern, bool literal) : compiled(std::make_shar
 }
 
 bool Regex::find(std::string_view subject, size_t from, size_t *begin, size_t *end) const {
-    Compiled &c = *compiled;
-    const int found = c.search(subject, from);
+    const Compiled &c = *compiled;
+    const size_t steps = steps_at_least + steps_per_byte * subject.size();
+    pcre2_set_match_limit(c.context, (uint32_t)std::min<size_t>(steps, UINT32_MAX));
+    const auto match = c.machine_code ? pcre2_jit_match : pcre2_match;
+    const int found = match(c.code, (PCRE2_SPTR)subject.data(), subject.size(), from, PCRE2_NO_UTF_CHECK,
+                            c.result, c.context);
     if (found == PCRE2_ERROR_NOMATCH) return false;
     if (found < 0) {
         PCRE2_UCHAR message[128];

@@ -294,17 +294,6 @@ static void tokenize_text(const Tokenizer &tokenizer, const TokenizeOptions &o, 
 
 // -------------------------------------------------------------------------------------------------- training
 
-static std::vector<std::string> files_of(const std::string &path) {
-    if (!std::filesystem::is_directory(path)) return {path};
-    std::vector<std::string> files;
-    const auto options = std::filesystem::directory_options::skip_permission_denied;
-    for (const auto &entry : std::filesystem::recursive_directory_iterator(path, options))
-        if (entry.is_regular_file()) files.push_back(entry.path().string());
-    expect(!files.empty(), path, ": no files in it");
-    std::sort(files.begin(), files.end());                 // the order of a folder is not the same everywhere
-    return files;
-}
-
 // A bar, where it takes more than a moment.
 struct PatientBar {
     long total;
@@ -324,7 +313,7 @@ static void train_tokenizer(const TokenizeOptions &o) {
     expect(!o.out.empty(), "--out: a folder for the tokenizer is needed");
     Trainer trainer(pretokenizer(o.pretokenizer));
     trainer.smallest_count = o.min_count;
-    const std::vector<std::string> files = files_of(o.train);
+    const std::vector<std::string> files = files_below(o.train);
     long bytes = 0;
     const double start = now();
     {

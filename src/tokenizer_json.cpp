@@ -423,11 +423,7 @@ std::string Tokenizer::to_json() const {
 
 void Tokenizer::save(const std::string &path) const {
     const bool file = path.size() > 5 && path.compare(path.size() - 5, 5, ".json") == 0;
-    const std::string target = file ? path : path + "/tokenizer.json", unfinished = target + ".unfinished";
     std::error_code ignored;
     if (!file) std::filesystem::create_directories(path, ignored);
-    std::ofstream out(unfinished, std::ios::binary);
-    out << to_json();
-    out.close();
-    expect(out.good() && std::rename(unfinished.c_str(), target.c_str()) == 0, target, ": cannot be written");
+    write_atomically(file ? path : path + "/tokenizer.json", to_json());
 }
