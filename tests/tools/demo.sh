@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo: a DeepSeek-V3-shaped model of two million parameters learns to tell stories, in two and a half minutes
-# on two cores. DEMO_STEPS shortens it.
+# The demo: a DeepSeek-V3-shaped model of two million parameters learns to tell stories, in two minutes on two
+# cores. DEMO_STEPS shortens it.
 set -eu
 cd "$(dirname "$0")/../.."
 steps=${DEMO_STEPS:-900}
