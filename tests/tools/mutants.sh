@@ -65,8 +65,13 @@ try_mutant() {                                           # try_mutant FILE LINE 
         if run_tests "$preset" "$pattern"; then cause="NOT CAUGHT by \"$pattern\""; fi
     done
     cp -p "$kept/source" "$where/tree/$file"             # with its old date, as its object
-    [ ! -f "$kept/object" ] || cp -p "$kept/object" "$object"
-    cp "$kept/tests" "$where/$preset/tests"
+    if [ -f "$kept/object" ]; then
+        cp -p "$kept/object" "$object"
+        cp "$kept/tests" "$where/$preset/tests"
+    else                                                 # a header: who includes it is compiled once more
+        touch "$where/tree/$file"
+        build_in "$where" "$preset" tests
+    fi
     rm -rf "$kept"
 }
 
