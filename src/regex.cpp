@@ -322,10 +322,7 @@ private:
     void read_escape() {
         if (++at == pattern.size()) wrong("a lone backslash at the end");
         const char c = pattern[at];
-        if (c == 'A' || c == 'z' || c == 'Z') {
-            at++;
-            write({'\\', c}, nothing);
-        } else if (c == 'b' || c == 'B') {
+        if (c == 'b' || c == 'B') {
             if (open.back().looks_behind) refuse("\\b inside a look-behind");
             at++;
             const std::string w = "[" + word_characters(false) + "]";

@@ -429,7 +429,7 @@ def main():
         if o.only in (None, "speed"):
             whole = "".join(code)
             pages = lambda text: [text[i:i + 4096] for i in range(0, len(text), 4096)]
-            for name, text in [("English", english[0])] * bool(english) + [("code", whole)]:
+            for name, text in [("English", text) for text in english] + [("code", whole)]:
                 measure_encoding(ours, path, pages(text), name + " in pages of 4 kB")
                 measure_encoding(ours, path, [text], name + " as one text")
     sys.exit(1 if failures else 0)
