@@ -2,55 +2,7 @@
 # cli.sh BINARY: what the program says to mistakes. Whatever is wrong with what it is given, it ends with exit
 # code 2, one line that names the cause, perhaps one with a hint, no crash, no large allocation, and nothing
 # overwritten. Then that Ctrl-C saves and --resume goes on. The last line is `N passed, N failed`.
-set -eu
-[ $# = 1 ] && [ -x "$1" ] || { echo "usage: tests/cli.sh BINARY"; exit 2; }
-BINARY=$(realpath "$1")
-HERE=$(mktemp -d)
-trap 'rm -rf "$HERE"' EXIT
-cd "$HERE"
-export OMP_NUM_THREADS=1 XDG_CACHE_HOME=$HERE/cache
-passed=0 failed=0
-
-pass() { passed=$((passed + 1)); }
-wrong() {                               # wrong WHAT: count it, show what was said
-    failed=$((failed + 1))
-    echo "FAILED: $1"
-    head -c 1000 err | sed 's/^/    /'
-}
-
-# run ARGUMENTS...: sets code. In 4 GiB of address space: who asks for more on a file's word fails here.
-run() {
-    code=0
-    (ulimit -v 4194304 -c 0 && exec timeout 30 "$BINARY" "$@" >out 2>err </dev/null) || code=$?
-}
-
-# refused PATTERN ARGUMENTS...: exit code 2, `deepseek: ` and the pattern in the first line, a hint at most
-refused() {
-    local pattern=$1
-    shift
-    run "$@"
-    local lines
-    lines=$(wc -l <err)
-    if [ $code != 2 ]; then wrong "deepseek $*: exit code $code, not 2"
-    elif [ "$lines" != 1 ] && [ "$lines" != 2 ]; then wrong "deepseek $*: $lines lines, not one and a hint"
-    elif ! head -1 err | grep -q "^deepseek: "; then wrong "deepseek $*: no 'deepseek: ' in front"
-    elif ! head -1 err | grep -qi -e "$pattern"; then wrong "deepseek $*: the error does not name '$pattern'"
-    else pass
-    fi
-}
-# hinted PATTERN: the last refusal's second line says this
-hinted() {
-    if sed -n 2p err | grep -qi -e "$1"; then pass; else wrong "no hint of '$1'"; fi
-}
-accepted() {
-    run "$@"
-    if [ $code = 0 ]; then pass; else wrong "deepseek $*: exit code $code, not 0"; fi
-}
-holds() {                               # holds WHAT CONDITION...: of the test command
-    local what=$1
-    shift
-    if [ "$@" ]; then pass; else wrong "$what"; fi
-}
+. "$(dirname "$0")/shell.sh"
 state() { (cd "$1" && find . -type f | sort | xargs sha256sum); }
 base="train --preset v3-nano"
 nano="$base --batch 2 --context 16 --steps 2"
@@ -396,5 +348,4 @@ tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowe
 op "allowed" logp
 holds "a refused op writes nothing" ! -e op.out
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+finish

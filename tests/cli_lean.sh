@@ -1,56 +1,8 @@
 #!/usr/bin/env bash
 # cli_lean.sh BINARY: `deepseek lean` from outside. What it refuses ends with exit code 2 and one line that names
 # the cause, perhaps one with a hint, and overwrites nothing. The last line is `N passed, N failed`.
-set -eu
-[ $# = 1 ] && [ -x "$1" ] || { echo "usage: tests/cli_lean.sh BINARY"; exit 2; }
-BINARY=$(realpath "$1")
-HERE=$(mktemp -d)
-trap 'rm -rf "$HERE"' EXIT
-cd "$HERE"
-export OMP_NUM_THREADS=1
-passed=0 failed=0
-
-pass() { passed=$((passed + 1)); }
-wrong() {                               # wrong WHAT: count it, show what was said
-    failed=$((failed + 1))
-    echo "FAILED: $1"
-    head -c 1000 out err | sed 's/^/    /'
-}
-
-# run ARGUMENTS...: sets code. The standard input is the file `in`.
-run() {
-    code=0
-    (ulimit -v 4194304 -c 0 && exec timeout 30 "$BINARY" lean "$@" >out 2>err <in) || code=$?
-}
-
-# refused PATTERN ARGUMENTS...: exit code 2, `deepseek: ` and the pattern in the first line, a hint at most
-refused() {
-    local pattern=$1
-    shift
-    run "$@"
-    if [ $code != 2 ]; then wrong "lean $*: exit code $code, not 2"
-    elif [ "$(wc -l <err)" -gt 2 ]; then wrong "lean $*: more than a line and a hint"
-    elif ! head -1 err | grep -q "^deepseek: "; then wrong "lean $*: no 'deepseek: ' in front"
-    elif ! head -1 err | grep -qF -e "$pattern"; then wrong "lean $*: the error does not name '$pattern'"
-    else pass
-    fi
-}
-# says CODE PATTERN ARGUMENTS...: this exit code, and the pattern in what is printed
-says() {
-    local wanted=$1 pattern=$2
-    shift 2
-    run "$@"
-    if [ $code != "$wanted" ]; then wrong "lean $*: exit code $code, not $wanted"
-    elif ! grep -qF -e "$pattern" out err; then wrong "lean $*: does not say '$pattern'"
-    else pass
-    fi
-}
-holds() {                               # holds WHAT CONDITION...: of the test command
-    local what=$1
-    shift
-    if test "$@"; then pass; else wrong "$what"; fi
-}
-
+. "$(dirname "$0")/shell.sh"
+verb=lean input=in match=-qF
 : >in
 good='theorem thm0 (p q : Prop) : p ∧ q → q ∧ p := by
   intro h
@@ -171,5 +123,4 @@ for _ in $(seq 59); do many="$many ∧ (p ∨ q)"; done
 says 0 "no: there is no proof" --decide "p → q → ($many → r) → s"
 holds "it takes no time" $SECONDS -lt 10
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+finish

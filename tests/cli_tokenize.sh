@@ -1,50 +1,8 @@
 #!/usr/bin/env bash
 # cli_tokenize.sh BINARY: the command line of `deepseek tokenize`: mistakes end with exit code 2 and one line that
 # names the cause (and perhaps a hint), and leave every file as it was. The last line is `N passed, N failed`.
-set -eu
-[ $# = 1 ] && [ -x "$1" ] || { echo "usage: tests/cli_tokenize.sh BINARY"; exit 2; }
-BINARY=$(realpath "$1")
-HERE=$(mktemp -d)
-trap 'rm -rf "$HERE"' EXIT
-cd "$HERE"
-passed=0 failed=0
-
-pass() { passed=$((passed + 1)); }
-wrong() {                               # wrong WHAT: count it, show what was said
-    failed=$((failed + 1))
-    echo "FAILED: $1"
-    head -c 1000 err | sed 's/^/    /'
-}
-input=/dev/null
-# run ARGUMENTS...: sets code. In 4 GiB of address space: who asks for more on a file's word fails here.
-run() {
-    code=0
-    (ulimit -v 4194304 -c 0 && exec timeout 30 "$BINARY" tokenize "$@" >out 2>err <"$input") || code=$?
-}
-# refused PATTERN ARGUMENTS...: exit code 2, `deepseek: ` and the pattern in the first line, a hint at most
-refused() {
-    local pattern=$1
-    shift
-    run "$@"
-    local lines
-    lines=$(wc -l <err)
-    if [ $code != 2 ]; then wrong "tokenize $*: exit code $code, not 2"
-    elif [ "$lines" != 1 ] && [ "$lines" != 2 ]; then wrong "tokenize $*: $lines lines, not one and a hint"
-    elif LC_ALL=C grep -q '[[:cntrl:]]' err; then wrong "tokenize $*: control characters in the message"
-    elif ! head -1 err | grep -q "^deepseek: "; then wrong "tokenize $*: no 'deepseek: ' in front"
-    elif ! head -1 err | grep -qi -e "$pattern"; then wrong "tokenize $*: the error does not name '$pattern'"
-    else pass
-    fi
-}
-accepted() {
-    run "$@"
-    if [ $code = 0 ]; then pass; else wrong "tokenize $*: exit code $code, not 0"; fi
-}
-holds() {                               # holds WHAT CONDITION...: of the test command
-    local what=$1
-    shift
-    if [ "$@" ]; then pass; else wrong "$what"; fi
-}
+. "$(dirname "$0")/shell.sh"
+verb=tokenize
 bytes="--tokenizer bytes"
 
 # ------------------------------------------------------------------------------------------- what is written
@@ -174,5 +132,4 @@ edited '"post_processor": {' '"post_processor": {"type": "X"}, "was": {'
 refused_file 'post_processor: X'
 edited '"pretokenizers": \[' '"pretokenizers": [{"type": "Split", "pattern": {"Regex": "(?s)."}, "behavior": "Isolated"},'
 refused_file '(?s'
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish
