@@ -33,6 +33,8 @@ break:                          ## the binary with a planted bug: make break NAM
 	@tests/tools/break.sh $(NAME)
 lint:                           ## the laws of the house
 	@tests/tools/lint.sh
+format: | build                 ## one formatting for all sources (clang-format, from PyPI into build/venv-format)
+	@tests/tools/format.sh
 lines:                          ## lengths of files and functions
 	@tests/tools/lines.sh
 map:                            ## notebooks/MAP.md: where is which equation
@@ -53,4 +55,4 @@ clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc mutants break lint lines map oracle race signature fuzz bench ci clean help
+.PHONY: all deps demo test gradcheck debug asan nvcc mutants break lint format lines map oracle race signature fuzz bench ci clean help

@@ -1,20 +1,18 @@
 // deepseek.cpp: the models, in the order of the papers, and nothing else.
 //
-// Every line is an equation of a paper, in its letters, with its number at the end of the line. The functions
-// call ops (deepseek.h [4]); how an op computes, and its backward, is written in src/ops.cpp. Nothing here
-// knows of devices, losses or optimisers. [code] marks what only the released code says, [ours] what we
-// decided.
+// Every line is an equation of a paper, in its letters, with its number at the end of the line. The
+// functions call ops (src/tensor/ops.h); how an op computes, and its backward, is written in
+// src/cpu/ops.cpp. Nothing here knows of devices, losses or optimisers. [code] marks what only the released
+// code says, [ours] what we decided.
 //
 //   [1] the dense block: RMSNorm, RoPE, attention, SwiGLU      DeepSeek LLM (2401.02954) section 2.2
 //   [2] Multi-head Latent Attention                            DeepSeek-V2 (2405.04434) section 2.1
 //   [3] DeepSeekMoE with loss-free balancing                  MoE (2401.06066), V3 (2412.19437) section 2.1.2
 //   [4] the model: blocks, trunk                               V3 section 2.1
 //   [5] multi-token prediction                                 V3 section 2.2
-//   [6] the list of weights, caches, spans
 #include "deepseek.h"
 
 #include <cmath>
-#include <set>
 
 // [1] The dense block                                                                DeepSeek LLM section 2.2
 //
@@ -24,15 +22,15 @@ static double yarn_m(double s, double k) { return s <= 1 ? 1 : 0.1 * k * std::lo
 
 static Rope rope_of(const Config &c, int dims) {
     Rope r = {0, dims, c.pairing, {c.theta, dims, c.scaling, c.factor, c.original, c.beta_fast, c.beta_slow}};
-    if (c.scaling == rope_yarn && c.attention_factor > 0) r.amplitude = c.attention_factor; // [code]
+    if (c.scaling == rope_yarn && c.attention_factor > 0) r.amplitude = c.attention_factor;  // [code]
     else if (c.scaling == rope_yarn && c.mscale && c.mscale_all_dim)
-        r.amplitude = yarn_m(c.factor, c.mscale) / yarn_m(c.factor, c.mscale_all_dim); // [code]
+        r.amplitude = yarn_m(c.factor, c.mscale) / yarn_m(c.factor, c.mscale_all_dim);  // [code]
     else if (c.scaling == rope_yarn) r.amplitude = yarn_m(c.factor, 1);              // [code]
     return r;
 }
 
-// Multi-head attention; with n_kv < n_h, grouped-query attention: query head i uses key head floor(i n_kv /
-// n_h).
+// Multi-head attention; with n_kv < n_h, grouped-query attention: query head i uses
+// key head floor(i n_kv / n_h).
 // Shapes: h, u (B,T,d)   q (B,T,n_h,d_h)   k, v (B,T,n_kv,d_h), or the cache's (B,T_max,n_kv,d_h)
 Tensor mha(const MHA &w, const Config &c, const Tensor &h, const Step &step, LayerCache *past) {
     const Rope R = rope_of(c, c.d_h);
@@ -55,9 +53,9 @@ Tensor ffn(const FFN &w, const Tensor &u) {
 
 // [2] Multi-head Latent Attention                                       DeepSeek-V2 section 2.1, eq. (9)-(19)
 //
-// Keys and values of all heads are decompressed from one small latent c_KV, so a cache needs to hold only
-// c_KV and one rotary key k_R per token: d_c + d_hR numbers instead of 2 n_h d_h. Without W_DQ queries are
-// not compressed.
+// Keys and values of all heads are decompressed from one small latent c_KV, so a cache needs to
+// hold only c_KV and one rotary key k_R per token: d_c + d_hR numbers instead of 2 n_h d_h. Without
+// W_DQ queries are not compressed.
 // Shapes: h, u (B,T,d)   c_KV (B,T,d_c)   q, k (B,T,n_h,d_h+d_hR)   v, o (B,T,n_h,d_v)
 // transformers' norms of the latents keep their default eps, whatever rms_norm_eps says.
 constexpr double latent_eps = 1e-6;                                                // [code] always
@@ -128,8 +126,7 @@ Tensor moe(const MoE &w, const Config &c, const Tensor &h, const Step &step) {
     Tensor s = c.gate == Gate::sigmoid ? sigmoid(z) : softmax(z);                    // V3 (15)   MoE (5)
     Tensor idx = topk(s, w.b, {c.K_r, c.groups, c.M, c.group_best});                 // V3 (16)   node-limited
     Tensor g_prime = pick(s, idx);                                                   // V3 (14)
-    Tensor g = c.norm_gates ? normalize_rows(g_prime, c.rho, 1e-20)
-                            : times(g_prime, c.rho);                                 // V3 (13)
+    Tensor g = c.norm_gates ? normalize_rows(g_prime, c.rho, 1e-20) : times(g_prime, c.rho);  // V3 (13)
     Dispatch to = dispatch(idx, c.N_r);
     if (step.aux) {
         scale_add(w.load, to.counts, 1, 1);                                          // for the bias update
@@ -148,12 +145,11 @@ Tensor block(const Block &w, const Config &c, const Tensor &h, const Step &step,
     LayerCache *past = step.past ? &step.past->layers[layer] : nullptr;
     Tensor x = rmsnorm(h, w.g_attn, c.eps);
     Tensor u = c.attention != Attention::MLA ? mha(w.mha, c, x, step, past)
-             : past                          ? mla_absorbed(w.mla, c, x, step, past->latent)
+               : past                        ? mla_absorbed(w.mla, c, x, step, past->latent)
                                              : mla(w.mla, c, x, step);
     u = add(h, u);
     Tensor y = rmsnorm(u, w.g_ffn, c.eps);
-    return add(u,
-               c.has_experts(layer) ? moe(w.moe, c, y, step) : ffn(w.ffn, y));       // V3 (12)   residual
+    return add(u, c.has_experts(layer) ? moe(w.moe, c, y, step) : ffn(w.ffn, y));    // V3 (12)   residual
 }
 
 Tensor trunk(const Model &m, const Tensor &ids, const Step &step) {
@@ -165,135 +161,11 @@ Tensor trunk(const Model &m, const Tensor &ids, const Step &step) {
 // [5] Multi-token prediction                                           DeepSeek-V3 section 2.2, eq. (21)-(25)
 //
 // Module k sees h^{k-1}_i and the embedding of token i+k, and predicts token i+k+1 with the model's own
-// embedding and head. ids (B,T-k) are tokens 1+k .. T. h^0 is the trunk's output after its final norm [code].
-// The stored matrix takes the embedding first [code]; the paper prints the hidden state first, the same map
-// with columns exchanged.
+// embedding and head. ids (B,T-k) are tokens 1+k .. T. h^0 is the trunk's output after its final norm
+// [code]. The stored matrix takes the embedding first [code]; the paper prints the hidden state first, the
+// same map with columns exchanged.
 Tensor mtp(const MTP &w, const Model &m, const Tensor &h, const Tensor &ids, const Step &step) {
     Tensor e = rmsnorm(gather_rows(m.Emb, ids), w.g_e, m.c.eps);
     Tensor h_prime = matmul(concat(e, rmsnorm(h, w.g_h, m.c.eps)), w.M);             // V3 (21)
     return block(w.block, m.c, h_prime, step, m.c.n_layers);                         // V3 (22)
-}
-
-// [6] The list of weights, with their shapes: building, initialisation, optimiser, checkpoints, census and
-// gradient checks all walk this one.
-static void visit(MHA &w, const Config &c, const std::string &at, const Visitor &f) {
-    f(at + "W_Q", w.W_Q, Group::matrix, {c.n_h * c.d_h, c.d});
-    f(at + "W_K", w.W_K, Group::matrix, {c.n_kv * c.d_h, c.d});
-    f(at + "W_V", w.W_V, Group::matrix, {c.n_kv * c.d_h, c.d});
-    f(at + "W_O", w.W_O, Group::matrix, {c.d, c.n_h * c.d_h});
-}
-
-static void visit(MLA &w, const Config &c, const std::string &at, const Visitor &f) {
-    const int from = c.d_cq ? c.d_cq : c.d;
-    if (c.d_cq) f(at + "W_DQ", w.W_DQ, Group::matrix, {c.d_cq, c.d});
-    if (c.d_cq) f(at + "g_q", w.g_q, Group::gain, {c.d_cq});
-    f(at + "W_UQ", w.W_UQ, Group::matrix, {c.n_h * c.d_h, from});
-    f(at + "W_QR", w.W_QR, Group::matrix, {c.n_h * c.d_hR, from});
-    f(at + "W_DKV", w.W_DKV, Group::matrix, {c.d_c, c.d});
-    f(at + "g_kv", w.g_kv, Group::gain, {c.d_c});
-    f(at + "W_KR", w.W_KR, Group::matrix, {c.d_hR, c.d});
-    f(at + "W_UK", w.W_UK, Group::matrix, {c.n_h * c.d_h, c.d_c});
-    f(at + "W_UV", w.W_UV, Group::matrix, {c.n_h * c.d_v, c.d_c});
-    f(at + "W_O", w.W_O, Group::matrix, {c.d, c.n_h * c.d_v});
-}
-
-static void visit(FFN &w, const Config &c, int width, const std::string &at, const Visitor &f) {
-    f(at + "W_g", w.W_g, Group::matrix, {width, c.d});
-    f(at + "W_u", w.W_u, Group::matrix, {width, c.d});
-    f(at + "W_2", w.W_2, Group::matrix, {c.d, width});
-}
-
-static void visit(MoE &w, const Config &c, const std::string &at, const Visitor &f) {
-    f(at + "e", w.e, Group::matrix, {c.N_r, c.d});
-    f(at + "b", w.b, Group::bias, {c.N_r});
-    f(at + "load", w.load, Group::counter, {c.N_r});
-    f(at + "W_g", w.W_g, Group::matrix, {c.N_r, c.d_e, c.d});
-    f(at + "W_u", w.W_u, Group::matrix, {c.N_r, c.d_e, c.d});
-    f(at + "W_2", w.W_2, Group::matrix, {c.N_r, c.d, c.d_e});
-    if (c.N_s) visit(w.shared, c, c.N_s * c.d_e, at + "shared.", f);
-}
-
-static void visit(Block &w, const Config &c, int layer, const std::string &at, const Visitor &f) {
-    f(at + "g_attn", w.g_attn, Group::gain, {c.d});
-    if (c.attention == Attention::MLA) visit(w.mla, c, at + "mla.", f);
-    else visit(w.mha, c, at + "mha.", f);
-    f(at + "g_ffn", w.g_ffn, Group::gain, {c.d});
-    if (c.has_experts(layer)) visit(w.moe, c, at + "moe.", f);
-    else visit(w.ffn, c, c.d_ff, at + "ffn.", f);
-}
-
-void visit(Model &m, const Visitor &f) {
-    const Config &c = m.c;
-    m.blocks.resize(c.n_layers);
-    m.mtp.resize(c.D);
-    f("Emb", m.Emb, Group::embedding, {c.V, c.d});
-    for (int l = 0; l < c.n_layers; l++) visit(m.blocks[l], c, l, cat("blocks.", l, "."), f);
-    f("g", m.g, Group::gain, {c.d});
-    if (!c.tied) f("head", m.head, Group::matrix, {c.V, c.d});
-    for (int k = 0; k < c.D; k++) {
-        const std::string at = cat("mtp.", k, ".");
-        f(at + "g_h", m.mtp[k].g_h, Group::gain, {c.d});
-        f(at + "g_e", m.mtp[k].g_e, Group::gain, {c.d});
-        f(at + "M", m.mtp[k].M, Group::matrix, {c.d, 2 * c.d});
-        visit(m.mtp[k].block, c, c.n_layers, at + "block.", f);
-        f(at + "g_out", m.mtp[k].g_out, Group::gain, {c.d});
-    }
-}
-
-Model build(const Config &c) {
-    Model m;
-    m.c = c;
-    visit(m, [](const std::string &name, Tensor &w, Group group, const Shape &shape) {
-        static std::set<std::string> names;                               // a storage only points to its name
-        const char *kept = names.insert(name).first->c_str();
-        w = group == Group::counter ? zero_ints(shape, kept) : zeros(shape, kept);
-        if (group != Group::counter && group != Group::bias) parameter(w, kept);
-    });
-    return m;
-}
-
-Model initialised(const Config &c, uint64_t seed) {
-    Model m = build(c);
-    uint64_t stream = 0;
-    visit(m, [&](const std::string &, Tensor &w, Group group, const Shape &shape) {
-        stream++;
-        if (group == Group::gain) assign(w, std::vector<real>(shape.numel(), 1));
-        if (group != Group::matrix && group != Group::embedding) return;
-        std::vector<real> values(shape.numel());
-        for (size_t i = 0; i < values.size(); i++)
-            values[i] = (real)(c.init_std * normal(seed, stream, 0, i));
-        assign(w, values);
-    });
-    return m;
-}
-
-Model clone(Model &m) {
-    Model copy = build(m.c);
-    std::vector<Tensor> from;
-    visit(m, [&](const std::string &, Tensor &w, Group, const Shape &) { from.push_back(w); });
-    size_t i = 0;
-    visit(copy, [&](const std::string &, Tensor &w, Group, const Shape &) { copy_into(w, from[i++]); });
-    return copy;
-}
-
-// What decoding remembers: the latent and the rotary key (MLA), or keys and values.
-Caches make_caches(const Config &c, int B, int T_max) {
-    const auto cache = [&](int n, int width) {
-        return Cache{zeros({B, T_max, n, width}, "cache"), zero_ints({B}, "length")};
-    };
-    Caches caches;
-    for (int l = 0; l < c.n_layers; l++) {
-        if (c.attention == Attention::MLA) caches.layers.push_back({.latent = cache(1, c.d_c + c.d_hR)});
-        else caches.layers.push_back({.k = cache(c.n_kv, c.d_h), .v = cache(c.n_kv, c.d_h)});
-    }
-    return caches;
-}
-
-Step causal(int B, int T) {
-    std::vector<int> pos, where;
-    for (int i = 0; i < B * T; i++) {
-        pos.push_back(i % T);
-        where.insert(where.end(), {0, i % T});
-    }
-    return {.pos = from(pos, {B, T}, "pos"), .where = from(where, {B, T, 2}, "where")};
 }

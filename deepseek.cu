@@ -1,50 +1,27 @@
 // deepseek.cu: the ops with a gradient, on CUDA.
 //
-// The same ops as src/ops.cpp, under the same names and in the same order: read an op there first. There
+// The same ops as src/cpu/ops.cpp, under the same names and in the same order: read an op there first. There
 // stand its formula, its wrapper and the derivation of its backward; here each backward has the one line of
 // the forward that it reverses. A forward is the kernel name_fwd, a backward the kernel name_bwd (or one for
 // each gradient, where they need different owners), and gpu::name_forward and gpu::name_backward launch them.
 //
-// What this is: the plain rendition. One thread computes an output element, or one block a row where a row is
-// reduced, and the loops read like the CPU's. It repeats its own bits: there are no atomics on numbers, and a
-// sum over rows has one owner that walks them in order. The host is never waited for: what only the device
-// knows (how many rows an expert got, which keys a query sees) decides nothing about a launch; the grid is
-// the fixed bound, and blocks without work return. What this is not: fast. The words in which kernels are
-// written (launch, SHARED, barrier, block_sum, ...) are those of src/cuda_on_cpu.h, which also runs this file
-// where there is no GPU.
+// What this is: the plain rendition. One thread computes an output element, or one block a row where a row
+// is reduced, and the loops read like the CPU's. It repeats its own bits: there are no atomics on numbers,
+// and a sum over rows has one owner that walks them in order. The host is never waited for: what only the
+// device knows (how many rows an expert got, which keys a query sees) decides nothing about a launch; the
+// grid is the fixed bound, and blocks without work return. What this is not: fast. The words in which
+// kernels are written (launch, SHARED, barrier, block_sum, ...) are those of src/cuda/cuda_on_cpu.h, which
+// also runs this file where there is no GPU.
 //
 //   [1] rows by index: gather_rows, combine, concat, slice, pick
 //   [2] products: matmul, matmul_heads, matmul_grouped
 //   [3] pointwise: weighted_sum, unary, binary, swiglu, scale_rows
 //   [4] norms: rmsnorm, softmax, normalize_rows
-//   [5] position and attention: rope, attention
-//   [6] the one loss: logp
+//
+// rope, attention and logp are in src/cuda/sequence.cu.
 #include <algorithm>
 
-#include "deepseek.h"
-#include "src/cuda_on_cpu.h"
-#include "src/twins.h"
-
-#ifndef __CUDACC__
-void check_argument(const Call &);     // src/device.cu: every View must be the device's memory
-#endif
-
-// ----------------------------------------------------------------------------------------- who computes what
-// Elementwise: thread number element() of the grid owns one element. Rows: a block owns a row, and its
-// threads share the columns:  for (int j = threadIdx.x; j < d; j += blockDim.x).
-constexpr int per_block = 128;
-static long blocks_for(long elements) { return (elements + per_block - 1) / per_block; }
-static __device__ long element() { return (long)blockIdx.x * blockDim.x + threadIdx.x; }
-
-static int threads_for(long width) {                     // of a row's block: whole warps, 32 to 256 threads
-    return (int)std::clamp((width + 31) / 32 * 32, 32l, 256l);
-}
-
-static __device__ real dot(const real *a, const real *b, int n) {
-    real sum = 0;
-    for (int i = 0; i < n; i++) sum += a[i] * b[i];
-    return sum;
-}
+#include "src/cuda/kernel.h"
 
 // ========================================================================================= [1] rows by index
 
@@ -131,9 +108,7 @@ static __global__ void concat_fwd(const __grid_constant__ Call c) {
     if (e < y.numel()) y[e] = j < a.width() ? a.row(i)[j] : b.row(i / share)[j - a.width()];
 }
 
-void gpu::concat_forward(const Call &c) {
-    launch(concat_fwd, blocks_for(c.out[0].numel()), per_block, 0, c);
-}
+void gpu::concat_forward(const Call &c) { launch(concat_fwd, blocks_for(c.out[0].numel()), per_block, 0, c); }
 
 // y = [a; b]:  da and db are the parts of dy, db summed over the heads that share it.
 // One thread has column j of both, for they may be the same tensor.
@@ -167,9 +142,7 @@ static __global__ void slice_fwd(const __grid_constant__ Call c) {
     if (e < y.numel()) y[e] = x[place_in_x(c, e)];
 }
 
-void gpu::slice_forward(const Call &c) {
-    launch(slice_fwd, blocks_for(c.out[0].numel()), per_block, 0, c);
-}
+void gpu::slice_forward(const Call &c) { launch(slice_fwd, blocks_for(c.out[0].numel()), per_block, 0, c); }
 
 // y = x[from : from+n]:  dy returns to where it came from.
 static __global__ void slice_bwd(const __grid_constant__ Call c) {
@@ -178,9 +151,7 @@ static __global__ void slice_bwd(const __grid_constant__ Call c) {
     if (e < dy.numel()) dx[place_in_x(c, e)] += dy[e];
 }
 
-void gpu::slice_backward(const Call &c) {
-    launch(slice_bwd, blocks_for(c.dout[0].numel()), per_block, 0, c);
-}
+void gpu::slice_backward(const Call &c) { launch(slice_bwd, blocks_for(c.dout[0].numel()), per_block, 0, c); }
 
 // ---------------------------------------------------------------- pick:  y_nk = s[n, idx_nk]
 static __global__ void pick_fwd(const __grid_constant__ Call c) {
@@ -190,9 +161,7 @@ static __global__ void pick_fwd(const __grid_constant__ Call c) {
     if (e < y.numel()) y[e] = s.row(e / idx.width())[idx.id(e)];
 }
 
-void gpu::pick_forward(const Call &c) {
-    launch(pick_fwd, blocks_for(c.out[0].numel()), per_block, 0, c);
-}
+void gpu::pick_forward(const Call &c) { launch(pick_fwd, blocks_for(c.out[0].numel()), per_block, 0, c); }
 
 // y_nk = s[n, idx_nk]:  a thread has a row, in which an index may stand twice.
 static __global__ void pick_bwd(const __grid_constant__ Call c) {
@@ -203,48 +172,17 @@ static __global__ void pick_bwd(const __grid_constant__ Call c) {
     for (int k = 0; k < K; k++) ds.row(n)[idx.id(n * K + k)] += dy.row(n)[k];
 }
 
-void gpu::pick_backward(const Call &c) {
-    launch(pick_bwd, blocks_for(c.dout[0].rows()), per_block, 0, c);
-}
+void gpu::pick_backward(const Call &c) { launch(pick_bwd, blocks_for(c.dout[0].rows()), per_block, 0, c); }
 
 // ============================================================================================== [2] products
-
-// A block computes tile x tile outputs  sum_k a(i, k) b(k, j),  one a thread: row i = tile_row(), column j =
-// tile_column(). Step by step it brings a tile of a and a tile of b to shared memory, each number read once
-// for `tile` uses, 0 outside. The sum runs over k in order, so that it does not depend on the other rows.
-constexpr int tile = 16;
-constexpr size_t tile_bytes = 2 * tile * tile * sizeof(real);
-static const dim3 tile_block(tile, tile);
-static long tiles_for(long n) { return (n + tile - 1) / tile; }
-static dim3 tile_grid(long rows, long columns, int matrices = 1) {
-    return dim3((unsigned)tiles_for(rows), (unsigned)tiles_for(columns), (unsigned)matrices);
-}
-static __device__ long tile_row() { return (long)blockIdx.x * tile + threadIdx.y; }
-static __device__ long tile_column() { return (long)blockIdx.y * tile + threadIdx.x; }
-
-template <class A, class B>
-static __device__ real tile_product(long i, long rows, long j, long columns, long inner, A a, B b) {
-    SHARED(real, tile_a);
-    real *const tile_b = tile_a + tile * tile;
-    const int x = threadIdx.x, y = threadIdx.y;
-    real sum = 0;
-    for (long first = 0; first < inner; first += tile) {
-        tile_a[y * tile + x] = i < rows && first + x < inner ? a(i, first + x) : 0;
-        tile_b[y * tile + x] = j < columns && first + y < inner ? b(first + y, j) : 0;
-        barrier();
-        for (int k = 0; k < tile; k++) sum += tile_a[y * tile + k] * tile_b[k * tile + x];
-        barrier();
-    }
-    return sum;
-}
 
 // ---------------------------------------------------------------- matmul:  y = x W^T
 static __global__ void matmul_fwd(const __grid_constant__ Call c) {
     const View x = c.in[0], W = c.in[1], y = c.out[0];
     const long i = tile_row(), o = tile_column();
-    const real sum = tile_product(i, y.rows(), o, y.width(), x.width(),
-                                  [&](long i, long j) { return x.row(i)[j]; },
-                                  [&](long j, long o) { return W.row(o)[j]; });
+    const real sum = tile_product(
+        i, y.rows(), o, y.width(), x.width(), [&](long i, long j) { return x.row(i)[j]; },
+        [&](long j, long o) { return W.row(o)[j]; });
     if (i < y.rows() && o < y.width()) y.row(i)[o] = sum;
 }
 
@@ -256,9 +194,9 @@ void gpu::matmul_forward(const Call &c) {
 static __global__ void matmul_bwd_x(const __grid_constant__ Call c) {
     const View W = c.in[1], dx = c.din[0], dy = c.dout[0];
     const long i = tile_row(), j = tile_column();
-    const real sum = tile_product(i, dx.rows(), j, dx.width(), dy.width(),
-                                  [&](long i, long o) { return dy.row(i)[o]; },
-                                  [&](long o, long j) { return W.row(o)[j]; });
+    const real sum = tile_product(
+        i, dx.rows(), j, dx.width(), dy.width(), [&](long i, long o) { return dy.row(i)[o]; },
+        [&](long o, long j) { return W.row(o)[j]; });
     if (i < dx.rows() && j < dx.width()) dx.row(i)[j] += sum;
 }
 
@@ -266,9 +204,9 @@ static __global__ void matmul_bwd_x(const __grid_constant__ Call c) {
 static __global__ void matmul_bwd_W(const __grid_constant__ Call c) {
     const View x = c.in[0], dW = c.din[1], dy = c.dout[0];
     const long o = tile_row(), j = tile_column();
-    const real sum = tile_product(o, dW.rows(), j, dW.width(), x.rows(),
-                                  [&](long o, long i) { return dy.row(i)[o]; },
-                                  [&](long i, long j) { return x.row(i)[j]; });
+    const real sum = tile_product(
+        o, dW.rows(), j, dW.width(), x.rows(), [&](long o, long i) { return dy.row(i)[o]; },
+        [&](long i, long j) { return x.row(i)[j]; });
     if (o < dW.rows() && j < dW.width()) dW.row(o)[j] += sum;
 }
 
@@ -291,9 +229,9 @@ static __global__ void matmul_heads_fwd(const __grid_constant__ Call c) {
     const View x = c.in[0], W = c.in[1], y = c.out[0];
     const int h = blockIdx.z, n_h = W.shape[0];
     const long i = tile_row(), o = tile_column(), rows = y.rows() / n_h;
-    const real sum = tile_product(i, rows, o, y.width(), x.width(),
-                                  [&](long i, long j) { return x.row(i * n_h + h)[j]; },
-                                  [&](long j, long o) { return W[at(c, h, o, j)]; });
+    const real sum = tile_product(
+        i, rows, o, y.width(), x.width(), [&](long i, long j) { return x.row(i * n_h + h)[j]; },
+        [&](long j, long o) { return W[at(c, h, o, j)]; });
     if (i < rows && o < y.width()) y.row(i * n_h + h)[o] = sum;
 }
 
@@ -308,9 +246,9 @@ static __global__ void matmul_heads_bwd_x(const __grid_constant__ Call c) {
     const View W = c.in[1], dx = c.din[0], dy = c.dout[0];
     const int h = blockIdx.z, n_h = W.shape[0];
     const long i = tile_row(), j = tile_column(), rows = dx.rows() / n_h;
-    const real sum = tile_product(i, rows, j, dx.width(), dy.width(),
-                                  [&](long i, long o) { return dy.row(i * n_h + h)[o]; },
-                                  [&](long o, long j) { return W[at(c, h, o, j)]; });
+    const real sum = tile_product(
+        i, rows, j, dx.width(), dy.width(), [&](long i, long o) { return dy.row(i * n_h + h)[o]; },
+        [&](long o, long j) { return W[at(c, h, o, j)]; });
     if (i < rows && j < dx.width()) dx.row(i * n_h + h)[j] += sum;
 }
 
@@ -319,9 +257,9 @@ static __global__ void matmul_heads_bwd_W(const __grid_constant__ Call c) {
     const View x = c.in[0], dW = c.din[1], dy = c.dout[0];
     const int h = blockIdx.z, n_h = c.in[1].shape[0];
     const long o = tile_row(), j = tile_column();
-    const real sum = tile_product(o, dy.width(), j, x.width(), x.rows() / n_h,
-                                  [&](long o, long i) { return dy.row(i * n_h + h)[o]; },
-                                  [&](long i, long j) { return x.row(i * n_h + h)[j]; });
+    const real sum = tile_product(
+        o, dy.width(), j, x.width(), x.rows() / n_h, [&](long o, long i) { return dy.row(i * n_h + h)[o]; },
+        [&](long i, long j) { return x.row(i * n_h + h)[j]; });
     if (o < dy.width() && j < x.width()) dW[at(c, h, o, j)] += sum;
 }
 
@@ -362,9 +300,9 @@ static __global__ void matmul_grouped_fwd(const __grid_constant__ Call c) {
     const ExpertTile mine(offsets, x.rows());
     if (mine.none(E)) return;
     const long i = mine.row, o = tile_column(), W_e = (long)mine.e * b;
-    const real sum = tile_product(i, mine.end, o, b, mine.e < E ? a : 0,
-                                  [&](long i, long j) { return x.row(i)[j]; },
-                                  [&](long j, long o) { return W.row(W_e + o)[j]; });
+    const real sum = tile_product(
+        i, mine.end, o, b, mine.e < E ? a : 0, [&](long i, long j) { return x.row(i)[j]; },
+        [&](long j, long o) { return W.row(W_e + o)[j]; });
     if (i < mine.end && o < b) y.row(i)[o] = sum;
 }
 
@@ -380,9 +318,9 @@ static __global__ void matmul_grouped_bwd_x(const __grid_constant__ Call c) {
     const ExpertTile mine(offsets, dx.rows());
     if (mine.e >= E) return;
     const long i = mine.row, j = tile_column(), W_e = (long)mine.e * b;
-    const real sum = tile_product(i, mine.end, j, a, b,
-                                  [&](long i, long o) { return dy.row(i)[o]; },
-                                  [&](long o, long j) { return W.row(W_e + o)[j]; });
+    const real sum = tile_product(
+        i, mine.end, j, a, b, [&](long i, long o) { return dy.row(i)[o]; },
+        [&](long o, long j) { return W.row(W_e + o)[j]; });
     if (i < mine.end && j < a) dx.row(i)[j] += sum;
 }
 
@@ -390,9 +328,9 @@ static __global__ void matmul_grouped_bwd_W(const __grid_constant__ Call c) {
     const View x = c.in[0], W = c.in[1], offsets = c.in[2], dW = c.din[1], dy = c.dout[0];
     const int e = blockIdx.z, b = W.shape[1], a = W.shape[2];
     const long o = tile_row(), j = tile_column(), first = offsets.id(e);
-    const real sum = tile_product(o, b, j, a, offsets.id(e + 1) - first,
-                                  [&](long o, long i) { return dy.row(first + i)[o]; },
-                                  [&](long i, long j) { return x.row(first + i)[j]; });
+    const real sum = tile_product(
+        o, b, j, a, offsets.id(e + 1) - first, [&](long o, long i) { return dy.row(first + i)[o]; },
+        [&](long i, long j) { return x.row(first + i)[j]; });
     if (o < b && j < a) dW.row((long)e * b + o)[j] += sum;
 }
 
@@ -656,299 +594,4 @@ static __global__ void normalize_rows_bwd(const __grid_constant__ Call c) {
 
 void gpu::normalize_rows_backward(const Call &c) {
     launch(normalize_rows_bwd, c.in[0].rows(), threads_for(c.in[0].width()), 0, c);
-}
-
-// ================================================================================ [5] position and attention
-
-// -------------------------------------------------------------- rope:  pairs turned by the angle pos theta_i
-// A block has the rows of one position.
-// turn: for every pair a, b of a row, and the cosine and sine of its angle
-template <class F> static __device__ void for_pairs(const Call &c, double sign, F turn) {
-    const long t = blockIdx.x;
-    const int n = c.in[0].shape[2], half = c.a.dims / 2;
-    for (int i = threadIdx.x; i < half; i += blockDim.x) {
-        const real angle = c.in[1].id(t) * rope_frequency(c.a.angle(), i);
-        const real cosine = (real)c.a.amplitude * cos(angle);
-        const real sine = (real)(c.a.amplitude * sign) * sin(angle);
-        const int a = c.a.first + (c.a.pairing == rope_interleaved ? 2 * i : i);
-        const int b = a + (c.a.pairing == rope_interleaved ? 1 : half);
-        for (int h = 0; h < n; h++) turn(t * n + h, a, b, cosine, sine);
-    }
-}
-
-// pass: for every channel j of a row that does not turn
-template <class F> static __device__ void for_others(const Call &c, F pass) {
-    const long t = blockIdx.x;
-    const int n = c.in[0].shape[2], d = c.in[0].width(), first = c.a.first, last = first + c.a.dims;
-    for (int j = threadIdx.x; j < d; j += blockDim.x)
-        for (int h = 0; (j < first || j >= last) && h < n; h++) pass(t * n + h, j);
-}
-
-static __global__ void rope_fwd(const __grid_constant__ Call c) {
-    const View x = c.in[0], y = c.out[0];
-    for_others(c, [&](long r, int j) { y.row(r)[j] = x.row(r)[j]; });
-    for_pairs(c, c.a.sign, [&](long r, int a, int b, real cosine, real sine) {
-        const real p = x.row(r)[a], q = x.row(r)[b];
-        y.row(r)[a] = p * cosine - q * sine;
-        y.row(r)[b] = p * sine + q * cosine;
-    });
-}
-
-void gpu::rope_forward(const Call &c) {
-    launch(rope_fwd, c.in[1].numel(), threads_for(c.in[0].width()), 0, c);
-}
-
-// A rotation is turned back by its transpose, the rotation by minus the angle.
-static __global__ void rope_bwd(const __grid_constant__ Call c) {
-    const View dx = c.din[0], dy = c.dout[0];
-    for_others(c, [&](long r, int j) { dx.row(r)[j] += dy.row(r)[j]; });
-    for_pairs(c, -c.a.sign, [&](long r, int a, int b, real cosine, real sine) {
-        const real p = dy.row(r)[a], q = dy.row(r)[b];
-        dx.row(r)[a] += p * cosine - q * sine;
-        dx.row(r)[b] += p * sine + q * cosine;
-    });
-}
-
-void gpu::rope_backward(const Call &c) {
-    launch(rope_bwd, c.in[1].numel(), threads_for(c.in[0].width()), 0, c);
-}
-
-// ------------------------------------------------------ attention:  o_t = sum_j softmax_j(scale q_t k_j) v_j
-struct Seen {                                            // the keys that query row t = b T + t' sees
-    const int *list;
-    int lo, n;
-    __device__ Seen(const Call &c, long t) {
-        const View &where = c.in[3];
-        list = c.a.lists ? &where.id(t * where.width()) : nullptr;
-        lo = c.a.lists ? 0 : where.id(2 * t);
-        n = c.a.lists ? where.width() : where.id(2 * t + 1) - lo + 1;
-    }
-    __device__ int operator[](int i) const { return list ? list[i] : lo + i; }      // -1: nobody
-    __device__ int count(int j) const {                  // how often key j is among them
-        if (!list) return j >= lo && j < lo + n;
-        int times = 0;
-        for (int i = 0; i < n; i++) times += list[i] == j;
-        return times;
-    }
-};
-
-static int attention_threads(const Call &c) {
-    return threads_for(std::max(c.in[0].width(), c.out[0].width()));
-}
-
-// A block takes things a block's worth at a time: where the chunk that begins at `first` of n ends.
-static __device__ int chunk_end(int first, int n) { return min(first + (int)blockDim.x, n); }
-
-// A block has a query row. It takes the keys a block's worth at a time, one a thread, and keeps what it has
-// of the sum as if the largest score so far were the last one: when a larger one comes, everything shrinks
-// ("online"). Between a chunk's p and the next chunk's stands a block_max, which no thread leaves before all
-// have come.
-static __global__ void attention_fwd(const __grid_constant__ Call c) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1];
-    const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2], d_v = o.width();
-    const long row = blockIdx.x, t = row / n_h, b = t / T, i = row % n_h;
-    const Seen seen(c, t);
-    const auto key = [&](int j) { return (b * S + seen[j]) * n_kv + i * n_kv / n_h; };
-    SHARED(real, p);
-    real top = -INFINITY, sum = 0;
-    for (int x = threadIdx.x; x < d_v; x += blockDim.x) o.row(row)[x] = 0;
-    for (int first = 0; first < seen.n; first += blockDim.x) {
-        const int mine = first + threadIdx.x, end = chunk_end(first, seen.n);
-        const bool sees = mine < end && seen[mine] >= 0;
-        const real s = sees ? (real)c.a.scale * dot(q.row(row), k.row(key(mine)), q.width()) : -INFINITY;
-        const real before = top;
-        top = Largest()(top, block_max(s));
-        if (top == -INFINITY) continue;                  // nothing seen yet
-        const real shrink = exp_of(before - top);
-        p[threadIdx.x] = exp_of(s - top);
-        sum = sum * shrink + block_sum(p[threadIdx.x]);
-        for (int x = threadIdx.x; x < d_v; x += blockDim.x) {
-            real o_x = o.row(row)[x] * shrink;
-            for (int j = first; j < end; j++)
-                if (seen[j] >= 0) o_x += p[j - first] * v.row(key(j))[x];
-            o.row(row)[x] = o_x;
-        }
-    }
-    for (int x = threadIdx.x; top != -INFINITY && x < d_v; x += blockDim.x) o.row(row)[x] /= sum;
-    if (threadIdx.x == 0) lse[row] = top == -INFINITY ? top : top + log(sum);
-}
-
-void gpu::attention_forward(const Call &c) {
-    const int threads = attention_threads(c);
-    launch(attention_fwd, c.in[0].rows(), threads, threads * sizeof(real), c);
-}
-
-// With p_j = exp(s_j - lse), s_j = scale q k_j:  ds_j = p_j (<do, v_j> - <do, o>),
-// dq += scale sum_j ds_j k_j
-static __global__ void attention_bwd_q(const __grid_constant__ Call c) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1];
-    const View dq = c.din[0];
-    const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2];
-    const int d_k = q.width(), d_v = o.width();
-    const long row = blockIdx.x, t = row / n_h, b = t / T, i = row % n_h;
-    if (lse[row] == -INFINITY) return;
-    const Seen seen(c, t);
-    const auto key = [&](int j) { return (b * S + seen[j]) * n_kv + i * n_kv / n_h; };
-    const real *d_o = c.dout[0].row(row), mean = dot(d_o, o.row(row), d_v);
-    SHARED(real, ds);
-    for (int first = 0; first < seen.n; first += blockDim.x) {
-        const int mine = first + threadIdx.x, end = chunk_end(first, seen.n);
-        if (mine < end && seen[mine] >= 0) {
-            const real p = exp_of((real)c.a.scale * dot(q.row(row), k.row(key(mine)), d_k) - lse[row]);
-            ds[threadIdx.x] = (real)c.a.scale * p * (dot(d_o, v.row(key(mine)), d_v) - mean);
-        }
-        barrier();
-        for (int x = threadIdx.x; x < d_k; x += blockDim.x)
-            for (int j = first; j < end; j++)
-                if (seen[j] >= 0) dq.row(row)[x] += ds[j - first] * k.row(key(j))[x];
-        barrier();
-    }
-}
-
-// and  dv_j += sum_t p_j do,  dk_j += scale sum_t ds_j q.  A block has a key row: it walks all queries and
-// query heads that may see it in order, one a thread. A list may hold the key twice.
-static __global__ void attention_bwd_kv(const __grid_constant__ Call c) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1];
-    const View dk = c.din[1], dv = c.in[2] ? c.din[2] : c.din[1], dout = c.dout[0];
-    const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2];
-    const int d_k = q.width(), d_v = o.width();
-    const long key = blockIdx.x, g = key % n_kv, j = key / n_kv % S, b = key / n_kv / S;
-    const int share = n_h / n_kv, queries = T * share;
-    const auto row_of = [&](int i) { return (b * T + i / share) * n_h + g * share + i % share; };
-    SHARED(real, p);
-    real *const ds = p + blockDim.x;
-    for (int first = 0; first < queries; first += blockDim.x) {
-        const int mine = first + threadIdx.x, end = chunk_end(first, queries);
-        const int times = mine < end ? Seen(c, b * T + mine / share).count((int)j) : 0;
-        p[threadIdx.x] = 0;
-        if (times && lse[row_of(mine)] != -INFINITY) {
-            const long row = row_of(mine);
-            const real *d_o = dout.row(row), mean = dot(d_o, o.row(row), d_v);
-            const real s = (real)c.a.scale * dot(q.row(row), k.row(key), d_k);
-            const real p_j = times * exp_of(s - lse[row]);
-            p[threadIdx.x] = p_j;
-            ds[threadIdx.x] = (real)c.a.scale * p_j * (dot(d_o, v.row(key), d_v) - mean);
-        }
-        barrier();
-        for (int x = threadIdx.x; x < d_k || x < d_v; x += blockDim.x)
-            for (int i = first; i < end; i++) {
-                if (p[i - first] == 0) continue;         // sees nothing of this key
-                if (dv && x < d_v) dv.row(key)[x] += p[i - first] * dout.row(row_of(i))[x];
-                if (dk && x < d_k) dk.row(key)[x] += ds[i - first] * q.row(row_of(i))[x];
-            }
-        barrier();
-    }
-}
-
-void gpu::attention_backward(const Call &c) {
-    const int threads = attention_threads(c);
-    const size_t bytes = threads * sizeof(real);
-    if (c.din[0]) launch(attention_bwd_q, c.in[0].rows(), threads, bytes, c);
-    if (c.din[1] || c.din[2]) launch(attention_bwd_kv, c.in[1].rows(), threads, 2 * bytes, c);
-}
-
-// ========================================================================================== [6] the one loss
-
-// ----------------------------------------------------------- logp:  y = log softmax(h W^T / temperature)[id]
-// The logits of `chunk` rows exist at a time, in temporary memory: never N x V.
-constexpr long chunk = 128;
-
-// f: for every chunk its first row, how many they are, and the memory for their logits
-template <class F> static void for_chunks(const Call &c, F f) {
-    const long N = c.in[2].numel(), V = c.in[1].shape[0];
-    Scratch<real> z(cuda_device, std::min(N, chunk) * V);
-    for (long first = 0; first < N; first += chunk) f(first, std::min(chunk, N - first), z.p);
-}
-
-static __global__ void logp_logits(const __grid_constant__ Call c, long first, long rows, real *z) {
-    const View h = c.in[0], W = c.in[1], allowed = c.in[3];
-    const int V = W.shape[0];
-    const long i = tile_row(), v = tile_column();
-    const real sum = tile_product(i, rows, v, V, W.width(),
-                                  [&](long i, long j) { return h.row(first + i)[j]; },
-                                  [&](long j, long v) { return W.row(v)[j]; });
-    if (i >= rows || v >= V) return;
-    const bool may = !allowed || allowed.id((first + i) * V + v);
-    z[i * V + v] = may ? sum / (real)c.a.temperature : -INFINITY;
-}
-
-static void logits_of(const Call &c, long first, long rows, real *z) {
-    launch(logp_logits, tile_grid(rows, c.in[1].shape[0]), tile_block, tile_bytes, c, first, rows, z);
-}
-
-static __global__ void logp_fwd(const __grid_constant__ Call c, long first, real *z_of_chunk) {
-    const View ids = c.in[2], y = c.out[0], H = c.out[1], lse = c.out[2];
-    const int V = c.in[1].shape[0];
-    const long n = first + blockIdx.x;
-    const real *z = z_of_chunk + (long)blockIdx.x * V;
-    if (threadIdx.x == 0) y[n] = H[n] = lse[n] = 0;
-    if (ids.id(n) < 0) return;
-    real top = -INFINITY, sum = 0, sum_z = 0;            // of e^(z - top), and weighted by z - top
-    for (int v = threadIdx.x; v < V; v += blockDim.x) top = Largest()(top, z[v]);
-    top = block_max(top);
-    for (int v = threadIdx.x; v < V; v += blockDim.x) {
-        const real e = exp_of(z[v] - top);
-        sum += e;
-        if (e > 0) sum_z += e * (z[v] - top);
-    }
-    sum = block_sum(sum);
-    sum_z = block_sum(sum_z);
-    if (threadIdx.x != 0) return;
-    lse[n] = top + log(sum);
-    y[n] = z[ids.id(n)] - lse[n];
-    H[n] = log(sum) - sum_z / sum;
-}
-
-void gpu::logp_forward(const Call &c) {
-    for_chunks(c, [&](long first, long rows, real *z) {
-        logits_of(c, first, rows, z);
-        launch(logp_fwd, rows, threads_for(c.in[1].shape[0]), 0, c, first, z);
-    });
-}
-
-// With p = softmax(z):  dy/dz_v = 1[v=id] - p_v,  dH/dz_v = -p_v (log p_v + H).  dz takes the place of z.
-static __global__ void logp_bwd_z(const __grid_constant__ Call c, long first, long rows, real *z) {
-    const View &ids = c.in[2], &H = c.out[1], &lse = c.out[2], &dy = c.dout[0], &dH = c.dout[1];
-    const int V = c.in[1].shape[0];
-    const long e = element(), n = first + e / V, v = e % V;
-    if (e >= rows * V) return;
-    const real log_p = z[e] - lse[n], p = exp_of(log_p);
-    real dz = dy ? dy[n] * ((v == ids.id(n)) - p) : 0;
-    if (dH && p > 0) dz -= dH[n] * p * (log_p + H[n]);
-    z[e] = dz / (real)c.a.temperature;
-}
-
-// and then as matmul:  dh += dz W
-static __global__ void logp_bwd_h(const __grid_constant__ Call c, long first, long rows, const real *dz) {
-    const View W = c.in[1], ids = c.in[2], dh = c.din[0];
-    const int V = W.shape[0];
-    const long i = tile_row(), j = tile_column();
-    const real sum = tile_product(i, rows, j, dh.width(), V,
-                                  [&](long i, long v) { return dz[i * V + v]; },
-                                  [&](long v, long j) { return W.row(v)[j]; });
-    if (i < rows && j < dh.width() && ids.id(first + i) >= 0) dh.row(first + i)[j] += sum;
-}
-
-// and dW += dz^T h, over the rows that have a target
-static __global__ void logp_bwd_W(const __grid_constant__ Call c, long first, long rows, const real *dz) {
-    const View h = c.in[0], ids = c.in[2], dW = c.din[1];
-    const int V = dW.shape[0];
-    const long v = tile_row(), j = tile_column();
-    const auto has_target = [&](long i) { return ids.id(first + i) >= 0; };
-    const real sum = tile_product(v, V, j, dW.width(), rows,
-                                  [&](long v, long i) { return has_target(i) ? dz[i * V + v] : 0; },
-                                  [&](long i, long j) { return has_target(i) ? h.row(first + i)[j] : 0; });
-    if (v < V && j < dW.width()) dW.row(v)[j] += sum;
-}
-
-void gpu::logp_backward(const Call &c) {
-    const View W = c.in[1];
-    for_chunks(c, [&](long first, long rows, real *z) {
-        const real *dz = z;
-        logits_of(c, first, rows, z);
-        launch(logp_bwd_z, blocks_for(rows * W.shape[0]), per_block, 0, c, first, rows, z);
-        const dim3 of_h = tile_grid(rows, W.width()), of_W = tile_grid(W.rows(), W.width());
-        if (c.din[0]) launch(logp_bwd_h, of_h, tile_block, tile_bytes, c, first, rows, dz);
-        if (c.din[1]) launch(logp_bwd_W, of_W, tile_block, tile_bytes, c, first, rows, dz);
-    });
 }

@@ -1,11 +1,12 @@
-// infer.cpp: using a trained model. Sequences of a batch grow at their own pace, each with its own length in
-// the caches; what a query may see is a span over the cache's rows, so padding costs a row and changes
-// nothing.
+// infer.cpp: using a trained model. Sequences of a batch grow at their own pace, each with its
+// own length in the caches; what a query may see is a span over the cache's rows, so padding
+// costs a row and changes nothing.
 //
 //   [1] Decoder: prefill and decode are the same call, with many tokens or with one   [2] generate
 #include <algorithm>
 
-#include "deepseek.h"
+#include "src/infer/decoder.h"
+#include "src/model/weights.h"
 
 // ----------------------------------------------------------------------------------------------- [1] Decoder
 Decoder::Decoder(const Model &m, int B, int T_max) : m(m), B(B), T_max(T_max), length(B, 0) {

@@ -1,5 +1,5 @@
 // check.cpp: see check.h.
-#include "check.h"
+#include "tests/check.h"
 
 #include <omp.h>
 

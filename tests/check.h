@@ -8,7 +8,8 @@
 
 #include <set>
 
-#include "../deepseek.h"
+#include "src/base/random.h"
+#include "src/tensor/ops.h"
 
 constexpr bool in_double = sizeof(real) == 8;
 
@@ -33,8 +34,8 @@ struct Numbers {
     }
 };
 
-// max |got - expected| / max |expected|.  NaN equals NaN, an infinity itself; against a number they are
-// infinite.
+// max |got - expected| / max |expected|.  NaN equals NaN, an infinity itself;
+// against a number they are infinite.
 double relative_error(const std::vector<double> &got, const std::vector<double> &expected,
                       long *where = nullptr);
 double relative_error(const Tensor &got, const Numbers &expected);

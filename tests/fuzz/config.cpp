@@ -1,8 +1,9 @@
 // libFuzzer target: any bytes are JSON, or an Error; and what parses can be asked, written and read again.
 #include <cstdlib>
 #include <cstring>
-#include "src/error.h"
-#include "src/files.h"
+#include "src/base/error.h"
+#include "src/base/json.h"
+#include "src/base/safetensors.h"
 
 static void require(bool condition) {
     if (!condition) std::abort();

@@ -1,5 +1,5 @@
-// Fuzzing the proof checker: no crash, no time-out, and no accepted text that the second reading of the rules
-// refuses.
+// Fuzzing the proof checker: no crash, no time-out, and no accepted text that the second
+// reading of the rules refuses.
 //
 // Built with clang's -fsanitize=fuzzer,address,undefined. As it is, inputs are valid proofs with one to three
 // edits (the mutants of which some are still proofs: there a rule that is too liberal shows up). With
@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "src/lean.h"
-#include "tests/lean_second_opinion.h"
+#include "src/lean/lean.h"
+#include "tests/lean/second_opinion.h"
 
 static long texts, accepted, narrow;  // narrow: only the second reading accepts
 
@@ -29,15 +29,12 @@ static void print_counts() {
 // What is kept of a text, checked again, ends in the state that was noted for it.
 static void check_steps(lean::Checker &checker, const lean::Result &r, const std::string &source, bool nat) {
     std::string whole = r.header;
-    for (const lean::Step &s : r.steps)
-        whole += s.text;
+    for (const lean::Step &s : r.steps) whole += s.text;
     if (source.compare(0, whole.size(), whole) != 0)
         finding("steps are no prefix of the text", source, whole);
     size_t kept = 0;
-    while (kept < r.steps.size() && r.steps[kept].sorries == 0)
-        kept++;
-    if (kept == 0)
-        return;
+    while (kept < r.steps.size() && r.steps[kept].sorries == 0) kept++;
+    if (kept == 0) return;
     lean::Result again = checker.check(truncate(r), {nat, true});
     if (again.steps.size() != kept || again.steps.back().state_after() != r.steps[kept - 1].state_after())
         finding("the kept prefix has another state", source, again.error.print() + "\n" + truncate(r));
@@ -198,63 +195,54 @@ static void edit(std::string &s, lean::Random &random) {
     const char *word = vocabulary[random.below(int(std::size(vocabulary)))];
     std::string out;
     switch (random.below(12)) {
-        case 0: s.insert(at, word); return;
-        case 1: s.erase(at, size_t(1 + random.below(4))); return;
-        case 2: {  // one name for another
-            size_t h = s.find('h', at);
-            if (h != std::string::npos)
-                s.replace(h, h + 1 < s.size() && isdigit(s[h + 1]) ? 2 : 1, vocabulary[random.below(7)]);
-            return;
-        }
-        case 3: lines.erase(lines.begin() + long(i)); break;
-        case 4: std::swap(lines[i], lines[j]); break;
-        case 5: lines.insert(lines.begin() + long(i), lines[j]); break;
-        case 6: lines[i].insert(0, size_t(1 + random.below(4)), ' '); break;
-        case 7:
-            lines[i].erase(0, std::min(lines[i].find_first_not_of(' '), size_t(1 + random.below(3))));
-            break;
-        case 8: {  // a blank less
-            size_t blank = s.find(' ', at);
-            if (blank != std::string::npos)
-                s.erase(blank, 1);
-            return;
-        }
-        case 9: {  // a blank or comment more
-            size_t blank = s.find(' ', at);
-            if (blank != std::string::npos)
-                s.insert(blank, random.chance(50) ? " " : "/- c -/");
-            return;
-        }
-        case 10: lines.insert(lines.begin() + long(i), "-- c\n"); break;
-        default: {  // left for right, one symbol for another
-            size_t space = s.find(' ', at), end = s.find_first_of(" \n", std::min(space, s.size() - 1) + 1);
-            if (space != std::string::npos && end != std::string::npos)
-                s.replace(space + 1, end - space - 1, word);
-            return;
-        }
+    case 0: s.insert(at, word); return;
+    case 1: s.erase(at, size_t(1 + random.below(4))); return;
+    case 2: {      // one name for another
+        size_t h = s.find('h', at);
+        if (h != std::string::npos)
+            s.replace(h, h + 1 < s.size() && isdigit(s[h + 1]) ? 2 : 1, vocabulary[random.below(7)]);
+        return;
     }
-    for (const std::string &l : lines)
-        out += l;
+    case 3: lines.erase(lines.begin() + long(i)); break;
+    case 4: std::swap(lines[i], lines[j]); break;
+    case 5: lines.insert(lines.begin() + long(i), lines[j]); break;
+    case 6: lines[i].insert(0, size_t(1 + random.below(4)), ' '); break;
+    case 7: lines[i].erase(0, std::min(lines[i].find_first_not_of(' '), size_t(1 + random.below(3)))); break;
+    case 8: {      // a blank less
+        size_t blank = s.find(' ', at);
+        if (blank != std::string::npos) s.erase(blank, 1);
+        return;
+    }
+    case 9: {      // a blank or comment more
+        size_t blank = s.find(' ', at);
+        if (blank != std::string::npos) s.insert(blank, random.chance(50) ? " " : "/- c -/");
+        return;
+    }
+    case 10: lines.insert(lines.begin() + long(i), "-- c\n"); break;
+    default: {      // left for right, one symbol for another
+        size_t space = s.find(' ', at), end = s.find_first_of(" \n", std::min(space, s.size() - 1) + 1);
+        if (space != std::string::npos && end != std::string::npos)
+            s.replace(space + 1, end - space - 1, word);
+        return;
+    }
+    }
+    for (const std::string &l : lines) out += l;
     s = out;
 }
 
 static std::string fresh_proof(lean::Random &random) {
     static lean::Generator prop(1), nat(2, true);
     static std::vector<std::string> pool;
-    if (pool.size() < 400)
-        pool.push_back((random.chance(70) ? prop : nat).next().source);
+    if (pool.size() < 400) pool.push_back((random.chance(70) ? prop : nat).next().source);
     return pool[size_t(random.below(int(pool.size())))];
 }
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed) {
     lean::Random random{seed};
     std::string s(reinterpret_cast<char *>(data), size);
-    if (random.chance(30) || s.size() < 20)
-        s = fresh_proof(random);
-    for (int edits = random.below(4); edits > 0 && s.size() > 10; edits--)
-        edit(s, random);
-    if (s.size() > max_size)
-        s.resize(max_size);
+    if (random.chance(30) || s.size() < 20) s = fresh_proof(random);
+    for (int edits = random.below(4); edits > 0 && s.size() > 10; edits--) edit(s, random);
+    if (s.size() > max_size) s.resize(max_size);
     memcpy(data, s.data(), s.size());
     return random.chance(2) ? LLVMFuzzerMutate(data, s.size(), max_size) : s.size();
 }
@@ -267,8 +255,7 @@ int main(int argc, char **argv) {
     size_t size = 0;
     LLVMFuzzerInitialize(nullptr, nullptr);
     for (long i = 0; i < n; i++) {
-        if (i % 4 == 0)
-            size = 0;  // edits pile up over four texts
+        if (i % 4 == 0) size = 0;  // edits pile up over four texts
         size = LLVMFuzzerCustomMutator(buffer.data(), size, buffer.size(), unsigned(seeds.next()));
         LLVMFuzzerTestOneInput(buffer.data(), size);
     }

@@ -4,8 +4,9 @@
 // the next two bytes are taken as that length, and the file is what follows.
 #include <cstdlib>
 #include <cstring>
-#include "src/error.h"
-#include "src/files.h"
+#include "src/base/error.h"
+#include "src/base/json.h"
+#include "src/base/safetensors.h"
 
 static void require(bool condition) {
     if (!condition) std::abort();
@@ -23,12 +24,10 @@ static void use(const Safetensors &model, const uint8_t *data, size_t size) {
         std::vector<int32_t> ints(size_t(tensor.numel()));
         try {
             read_reals(tensor, reals.data());
-        } catch (const Error &) {
-        }
+        } catch (const Error &) {}
         try {
             read_ints(tensor, ints.data());
-        } catch (const Error &) {
-        }
+        } catch (const Error &) {}
     }
     uint64_t n = 0;
     std::memcpy(&n, data, 8);

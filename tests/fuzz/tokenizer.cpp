@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "src/error.h"
-#include "src/regex.h"
-#include "tokenizer.h"
+#include "src/base/error.h"
+#include "src/text/regex.h"
+#include "src/text/tokenizer.h"
 
 static void require(bool condition, const char *what) {
     if (condition) return;
@@ -22,8 +22,7 @@ static void read_hostile(const std::string &json) {
         t.decode(ids, true);
         require(parse_tokenizer(t.to_json(), "again").encode("Hello 猫") == t.encode("Hello 猫"),
                 "written = read");
-    } catch (const Error &) {
-    }
+    } catch (const Error &) {}
 }
 
 static std::vector<Tokenizer> all_styles() {
@@ -32,8 +31,7 @@ static std::vector<Tokenizer> all_styles() {
         if (!Regex::available() && std::string(style) != "none") continue;
         Trainer trainer(pretokenizer(style));
         for (int i = 0; i < 3; i++)
-            trainer.read(
-                "the cat sat on the mats 1234 times.\r\n\r\n  'tis 猫です ёж 👍🏽 aaaaaaaa");
+            trainer.read("the cat sat on the mats 1234 times.\r\n\r\n  'tis 猫です ёж 👍🏽 aaaaaaaa");
         out.push_back(trainer.train(400));
     }
     return out;

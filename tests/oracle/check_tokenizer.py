@@ -5,7 +5,7 @@
     python tests/oracle/check_tokenizer.py --binary ./deepseek --golden data/golden       writes the golden cases anew
 
 Every part prints how much it compared and how much differed; the exit code is 1 if anything did.
-The Unicode tables in src/regex.cpp are those of tokenizers 0.23.3: with another version run --all-code-points.
+The Unicode tables in src/text/regex.cpp are those of tokenizers 0.23.3: with another version run --all-code-points.
 """
 import argparse, copy, importlib.util, json, os, random, subprocess, sys, sysconfig, tempfile, time
 

@@ -1,4 +1,4 @@
-"""Writes data/golden/oracle-*: models that transformers built and computed, for tests/checkpoints.cpp.
+"""Writes data/golden/oracle-*: models that transformers built and computed, for tests/model/checkpoints.cpp.
 
 A directory holds the checkpoint as transformers saved it (config.json, model.safetensors), and
 golden.safetensors: `tokens` (B,T), and as computed by transformers in double and rounded to float32:

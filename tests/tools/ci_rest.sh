@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 if command -v gdb >/dev/null; then
     make --no-print-directory debug
-    bash tests/tour.sh build/debug/deepseek
+    bash tests/debugger/tour.sh build/debug/deepseek
 else
     echo "tour: gdb is not here"
 fi

@@ -7,9 +7,9 @@ cd "$(dirname "$0")/../.."
 
 # Functions that are tables: file, name, why.
 tables='
-src/main.cpp          main                  the list of verbs
-src/config.cpp        config_fields         one row a field
-tests/stories.cpp     Ledger::play          one case an event: what the world allows
+src/cli/main.cpp          main                  the list of verbs
+src/model/config.cpp        config_fields         one row a field
+tests/text/stories.cpp     Ledger::play          one case an event: what the world allows
 '
 
 list() { find "$@" -type f 2>/dev/null | sed 's|^\./||' | grep -E '\.(cpp|h|cu)$' | sort; }

@@ -9,20 +9,20 @@ cd "$(dirname "$0")/../.."
 # a place here.
 house() {
     cat <<'END'
-0 src/error.h src/numerics.h src/text.h src/parallel.h src/gemm.h src/pool.h src/progress.h src/cuda_on_cpu.h presets.inc
-1 src/files.h src/files.cpp src/regex.h src/regex.cpp src/stories.h src/stories.cpp
-1 tokenizer.h tokenizer.cpp src/tokenizer_json.cpp
-1 src/lean.h src/lean.cpp src/lean_text.h src/lean_text.cpp src/lean_theorems.cpp
+0 src/base/error.h src/base/numerics.h src/base/text.h src/base/parallel.h src/cpu/gemm.h src/tensor/pool.h src/base/progress.h src/cuda/cuda_on_cpu.h presets.inc
+1 src/base/files.h src/base/files.cpp src/text/regex.h src/text/regex.cpp src/text/stories.h src/text/stories.cpp
+1 src/text/tokenizer.h tokenizer.cpp src/text/tokenizer_json.cpp
+1 src/lean/lean.h src/lean/checker.cpp src/lean/syntax.h src/lean/syntax.cpp src/lean/theorems.cpp
 2 deepseek.h
-3 src/twins.h src/ops.cpp src/act.cpp src/fast.cpp deepseek.cu src/act.cu src/fast.cu src/device.cu
-4 src/tape.cpp src/checked.h src/checked.cpp src/config.cpp
+3 src/tensor/kernels.h src/cpu/ops.cpp src/cpu/ops_no_grad.cpp src/cpu/fast.cpp deepseek.cu src/cuda/ops_no_grad.cu src/fast.cu src/cuda/device.cu
+4 src/tensor/tape.cpp src/tensor/checked.h src/tensor/checked.cpp src/model/config.cpp
 5 deepseek.cpp
-6 src/data.cpp src/formats.cpp src/gguf.h src/gguf.cpp
+6 src/text/corpus.cpp src/model/huggingface.cpp src/gguf.h src/gguf.cpp
 7 train.cpp infer.cpp src/tasks.h src/tasks.cpp
 8 src/reason.h src/reason.cpp src/verify.h src/verify.cpp
 9 src/prover.h src/prover.cpp src/agent.h src/agent.cpp src/lab.h src/lab.cpp
-9 src/inspect.h src/inspect.cpp src/bench.cpp src/tokenize_verb.h src/tokenize_verb.cpp src/lean_verb.cpp
-10 src/main.cpp
+9 src/cli/inspect.h src/cli/inspect.cpp src/cli/bench.cpp src/cli/tokenize.h src/cli/tokenize.cpp src/cli/lean.cpp
+10 src/cli/main.cpp
 END
 }
 
@@ -83,8 +83,8 @@ texts=$( (list . -maxdepth 1; list src tests data notebooks) | grep -E "$in_text
                 }
                 next
             }
-            if (text ~ /include[ \t]*[<"](Eigen|unsupported\/Eigen)\// && FILENAME != "src/fast.cpp")
-                complain("only src/fast.cpp includes Eigen")
+            if (text ~ /include[ \t]*[<"](Eigen|unsupported\/Eigen)\// && FILENAME != "src/cpu/fast.cpp")
+                complain("only src/cpu/fast.cpp includes Eigen")
             gsub(/\\["\\]/, "", text)                    # from here on: code without strings and comments
             gsub(/"[^"]*"/, "\"\"", text)
             gsub(/'"'"'[^'"'"']*'"'"'/, "0", text)
@@ -122,7 +122,7 @@ texts=$( (list . -maxdepth 1; list src tests data notebooks) | grep -E "$in_text
     {
         find_in '\b(TOD[O]|FIXM[E]|XX[X])\b' 'unfinished business belongs into an issue' $texts
         find_in '(^|[^A-Za-z0-9_.])/(wor[k]|roo[t]|hom[e])/' 'a path of one machine' $texts
-        find_in 'add_(option|flag)\( *"([^"]*,)?-[A-Za-z0-9][",]' 'a single-letter option' src/main.cpp
+        find_in 'add_(option|flag)\( *"([^"]*,)?-[A-Za-z0-9][",]' 'a single-letter option' src/cli/main.cpp
         find_in '^[^#]*(-use_fas[t]_math|-ff[a]st-math|-Of[a]st|-DNDE[B]UG)' 'fast maths, or no asserts' \
             CMakeLists.txt Makefile $(list tests/tools -name '*.sh')
     }

@@ -4,7 +4,7 @@
 # A tag is a paper's short name and numbers, in a comment: V3 (21)(22), V3 (17)-(20), V2 (11) and (19).
 set -u
 cd "$(dirname "$0")/../.."
-sources="deepseek.h deepseek.cpp train.cpp infer.cpp src/ops.cpp src/act.cpp src/config.cpp"
+sources="deepseek.h deepseek.cpp train.cpp infer.cpp src/tensor/ops.h src/cpu/ops.cpp src/cpu/sequence.cpp src/cpu/ops_no_grad.cpp src/model/config.h src/model/config.cpp"
 mkdir -p notebooks
 
 # shellcheck disable=SC2086

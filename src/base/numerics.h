@@ -1,0 +1,159 @@
+// numerics.h: scalar mathematics, written once for the CPU and for CUDA.
+//
+// What a kernel computes for one number stands here, so that both devices cannot disagree about it: the
+// pointwise families with their derivatives, the rotary angle, the one comparison that breaks
+// ties. Nothing here knows what a tensor is.
+//
+//   [1] BOTH, pointwise families   [2] rotary angle   [3] ties
+#pragma once
+#include <math.h>      // never <cmath> alone: without this header the global exp(float) is the double one
+#include <stdint.h>
+
+#ifndef REAL
+#define REAL float
+#endif
+using real = REAL;     // float; the gradient check is built with double
+
+#ifdef __CUDACC__
+#define BOTH __host__ __device__ inline
+#else
+#define BOTH inline
+#endif
+
+// ------------------------------------------------------------------------------------------- [1] pointwise
+// exp, branch-free so that the compiler can vectorise the loop around it. With n = round(x log2 e) and
+// r = x - n ln 2 in [-0.35, 0.35],  exp(x) = 2^n exp(r), and exp(r) is its Taylor polynomial of degree 7.
+// The float one is within 1.2e-7 of the exact value (a test walks the range); double goes to the library.
+BOTH double exp_of(double x) { return exp(x); }
+BOTH float exp_of(float x) {
+    const float low = -87.0f, high = 88.0f;
+    const float clamped = x < low ? low : (x > high ? high : x);
+    const float shifted = clamped * 1.44269504f + 12582912.0f;       // adding 1.5 * 2^23 rounds to an integer
+    const float n = shifted - 12582912.0f;
+    const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;   // ln 2 in two parts keeps r exact
+    float p = 1.98412698e-4f;
+    p = p * r + 1.38888889e-3f;
+    p = p * r + 8.33333333e-3f;
+    p = p * r + 4.16666667e-2f;
+    p = p * r + 1.66666667e-1f;
+    p = p * r + 0.5f;
+    p = p * r * r + r + 1.0f;
+    union {
+        int32_t bits;
+        float value;
+    } two_to_n = {((int32_t)n + 127) << 23};
+    const float y = p * two_to_n.value;
+    return x < low ? 0.0f : (x > high ? (float)INFINITY : (x == x ? y : x));
+}
+
+BOTH real sigmoid_of(real x) { return 1 / (1 + exp_of(-x)); }
+BOTH real log_sigmoid_of(real x) { return (x < 0 ? x : 0) - log1p(exp_of(x < 0 ? x : -x)); }
+
+// name, f(x), df/dx by x and y = f(x).  The enum, the names for the tests and the
+// switches come from this list.
+#define UNARY_FUNCTIONS(X)                                                   \
+    X(identity, x, 1)                                                        \
+    X(silu, x *sigmoid_of(x), sigmoid_of(x) * (1 + x * (1 - sigmoid_of(x)))) \
+    X(sigmoid, sigmoid_of(x), y * (1 - y))                                   \
+    X(tanh, tanh(x), 1 - y * y)                                              \
+    X(exp, exp_of(x), y)                                                     \
+    X(log, log(x), 1 / x)                                                    \
+    X(relu, x > 0 ? x : 0, x > 0 ? 1 : 0)                                    \
+    X(log_sigmoid, log_sigmoid_of(x), 1 - exp_of(y))                         \
+    X(k3, exp_of(x) - x - 1, exp_of(x) - 1)
+
+// name, f(x, y), df/dx, df/dy.  min and max send the gradient of a tie to x.
+#define BINARY_FUNCTIONS(X)                                \
+    X(add, x + y, 1, 1)                                    \
+    X(sub, x - y, 1, -1)                                   \
+    X(mul, x *y, y, x)                                     \
+    X(min, x <= y ? x : y, x <= y ? 1 : 0, x <= y ? 0 : 1) \
+    X(max, x >= y ? x : y, x >= y ? 1 : 0, x >= y ? 0 : 1)
+
+enum Unary {
+#define X(name, f, df) unary_##name,
+    UNARY_FUNCTIONS(X)
+#undef X
+        n_unary
+};
+enum Binary {
+#define X(name, f, dx, dy) binary_##name,
+    BINARY_FUNCTIONS(X)
+#undef X
+        n_binary
+};
+
+BOTH real unary_f(int kind, real x) {
+    switch (kind) {
+#define X(name, f, df)           \
+    case unary_##name: return f;
+        UNARY_FUNCTIONS(X)
+#undef X
+    }
+    return NAN;
+}
+BOTH real unary_df(int kind, real x, [[maybe_unused]] real y) {
+    switch (kind) {
+#define X(name, f, df)            \
+    case unary_##name: return df;
+        UNARY_FUNCTIONS(X)
+#undef X
+    }
+    return NAN;
+}
+BOTH real binary_f(int kind, real x, real y) {
+    switch (kind) {
+#define X(name, f, dx, dy)        \
+    case binary_##name: return f;
+        BINARY_FUNCTIONS(X)
+#undef X
+    }
+    return NAN;
+}
+BOTH void binary_df(int kind, [[maybe_unused]] real x, [[maybe_unused]] real y, real &dx, real &dy) {
+    switch (kind) {
+#define X(name, f, by_x, by_y) \
+    case binary_##name:        \
+        dx = by_x;             \
+        dy = by_y;             \
+        return;
+        BINARY_FUNCTIONS(X)
+#undef X
+    }
+    dx = dy = NAN;
+}
+
+// -------------------------------------------------------------------------------------- [2] the rotary angle
+enum RopeScaling { rope_plain, rope_linear, rope_yarn };
+enum RopePairing { rope_interleaved, rope_half_split };      // (x_2i, x_2i+1), or (x_i, x_i+dims/2)
+
+// What the angle depends on, besides the position.  YaRN: V2 section 3.1.4.
+struct RopeAngle {
+    double theta;                   // base of the frequencies, 10000
+    int dims;                       // how many channels turn
+    int scaling;                    // RopeScaling
+    double factor;                  // s: how many times longer than it was trained for
+    double original;                // the context it was trained for
+    double beta_fast, beta_slow;    // turns within `original`: above: as it was, below: interpolated
+};
+
+// theta_i of pair i; YaRN goes from theta_i to the interpolated theta_i / s along a ramp over the pairs.
+BOTH real rope_frequency(const RopeAngle &a, int i) {
+    const double f = pow(a.theta, -2.0 * i / a.dims);
+    if (a.scaling == rope_plain) return (real)f;
+    if (a.scaling == rope_linear) return (real)(f / a.factor);
+    const double pi = 3.14159265358979323846;
+    const double per_pair = a.dims / (2 * log(a.theta));
+    double low = floor(per_pair * log(a.original / (2 * pi * a.beta_fast)));
+    double high = ceil(per_pair * log(a.original / (2 * pi * a.beta_slow)));
+    low = low < 0 ? 0 : low;
+    high = high > a.dims - 1 ? a.dims - 1 : high;
+    if (low == high) high += 0.001;                                       // [code] keeps the ramp finite
+    double ramp = (i - low) / (high - low);
+    ramp = ramp < 0 ? 0 : (ramp > 1 ? 1 : ramp);
+    return (real)((1 - ramp) * f + ramp * f / a.factor);
+}
+
+// -------------------------------------------------------------------------------------------------- [3] ties
+// Does candidate i with score a come before candidate j with score b?  Equal scores: the lower index.
+BOTH bool before(real a, int i, real b, int j) { return a > b || (a == b && i < j); }

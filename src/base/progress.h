@@ -1,0 +1,65 @@
+// progress.h: what people watch while they wait (a bar on a terminal, a plain line now and then in
+// a file), and how they end it.
+#pragma once
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <unistd.h>
+
+// Ctrl-C, and the SIGTERM of a scheduler: while a CatchInterrupt lives they only set `interrupted`, and end
+// the waiting for input. For work that has something to save or to clear away.
+inline volatile std::sig_atomic_t interrupted = 0;
+struct CatchInterrupt {
+    static void all(void (*handler)(int)) {
+        struct sigaction action = {};                    // no SA_RESTART
+        action.sa_handler = handler;
+        for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+    }
+    CatchInterrupt() {
+        all([](int) { interrupted = 1; });
+    }
+    ~CatchInterrupt() { all(SIG_DFL); }
+};
+struct Interrupted {};                                   // thrown where nothing is to be saved; exit code 130
+
+class Progress {
+public:
+    Progress(long from, long total) : first(from), total(total), terminal(isatty(1)) {}
+
+    // done of total; `text` says how it goes ("loss 2.31"). Cheap: draws at most ten times a second.
+    void update(long done, const std::string &text) {
+        const double now = seconds(), pause = terminal ? 0.1 : 10;
+        if (done < total && drawn && now - last < pause) return;
+        last = now;
+        drawn = true;
+        const double left = done > first ? now / (done - first) * (total - done) : 0;
+        char time[32];
+        snprintf(time, sizeof time, "%ld:%02ld", (long)left / 60, (long)left % 60);
+        if (!terminal) {
+            printf("%ld/%ld  %s  ETA %s\n", done, total, text.c_str(), time);
+        } else {
+            const int width = 24, full = total ? (int)(width * done / total) : width;
+            printf("\r\033[K[%s%s] %ld/%ld  %s  ETA %s", std::string(full, '#').c_str(),
+                   std::string(width - full, '.').c_str(), done, total, text.c_str(), time);
+        }
+        fflush(stdout);
+    }
+    // A line of its own above the bar.
+    void say(const std::string &line) {
+        printf("%s%s\n", terminal && drawn ? "\r\033[K" : "", line.c_str());
+        fflush(stdout);
+    }
+    ~Progress() {
+        if (terminal && drawn) printf("\n");
+    }
+    double seconds() const {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
+
+private:
+    long first, total;
+    bool terminal, drawn = false;
+    double last = 0;
+    std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+};

@@ -1,0 +1,152 @@
+// bench.cpp: what this machine can do, and how much of it the models get.
+//
+// First the machine's own peaks, measured now: a large product and a large copy. Then, for each model, tokens
+// a second of training and of decoding, as a fraction of those peaks, and the time of every op in both
+// directions. Machines are noisy: compare ratios of one run, not seconds of two.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <omp.h>
+
+#include "src/base/random.h"
+#include "src/infer/decoder.h"
+#include "src/model/config.h"
+#include "src/train/training.h"
+#include "src/base/files.h"
+#include "src/base/json.h"
+#include "src/cli/inspect.h"
+
+static double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// The shortest of a few runs of f, in seconds.
+template <class F> static double best_time(int runs, F f) {
+    double best = 1e30;
+    for (int i = 0; i < runs; i++) {
+        const double start = now();
+        f();
+        best = std::min(best, now() - start);
+    }
+    return best;
+}
+
+struct Peaks { double flops, bytes; };
+
+static Peaks measure_peaks() {
+    NoGrad off;
+    const int n = 1024;
+    const Tensor x = zeros({n, n}), W = zeros({n, n});
+    const double gemm = best_time(8, [&] {
+        matmul(x, W);
+        device->wait();
+    });
+    const long big = 1 << 24;
+    const Tensor a = zeros({big}), b = zeros({big});
+    const double stream = best_time(5, [&] {
+        scale_add(a, b, 1, 1);
+        device->wait();
+    });
+    return {2.0 * n * n * n / gemm, 3.0 * big * sizeof(real) / stream};
+}
+
+struct OpTime {
+    double forward = 0, backward = 0;
+    long calls = 0;
+};
+
+static Sequences random_batch(const Config &c, int B, int T, int step) {
+    Sequences batch(B, std::vector<int>(T + 1));
+    for (int b = 0; b < B; b++)
+        for (int t = 0; t <= T; t++) batch[b][t] = (int)(random_bits(step, 1, b, t) % c.V);
+    return batch;
+}
+
+// Tokens a second of decoding B sequences from a short prompt, all at once.
+static double decode_rate(const Model &m, int B, int n) {
+    NoGrad off;
+    Decoder decoder(m, B, std::min(m.c.context, n + 16));
+    decoder.feed(random_batch(m.c, B, 7, 0));
+    const Sequences one(B, {1});
+    const double start = now();
+    for (int i = 0; i < n; i++) item(slice(reshape(decoder.feed(one), {(long)B * m.c.V}), 0, 0, 1));
+    return B * n / (now() - start);
+}
+
+static Json bench_model(const std::string &preset, const BenchOptions &b, const Peaks &peak) {
+    Options o;
+    Config c = load_preset(preset);
+    for (const auto &field : b.set) set_field(c, field);
+    validate(c);
+    o.batch = b.batch;
+    const int T = std::min(b.context, c.context);
+    Training t(o, initialised(c, 1));
+    const auto read = [&](long position) { return random_batch(c, b.batch, T, (int)position); };
+    t.train_step(read);                                  // fills the pool
+    std::vector<double> seconds;
+    for (int i = 0; i < b.steps; i++) {
+        const double start = now();
+        t.train_step(read);
+        seconds.push_back(now() - start);
+    }
+    std::nth_element(seconds.begin(), seconds.begin() + b.steps / 2, seconds.end());
+    const double rate = (double)b.batch * T / seconds[b.steps / 2];                      // of the median step
+
+    std::map<std::string, OpTime> times;
+    op_hook.after = [&](const Call &call, bool backward, double seconds) {
+        OpTime &time = times[ops[call.op].name];
+        (backward ? time.backward : time.forward) += seconds / b.steps;
+        time.calls++;
+    };
+    for (int i = 0; i < b.steps; i++) t.train_step(read);
+    op_hook.after = nullptr;
+
+    c.context = T;                                       // the attention's share depends on it
+    const double fraction = census(c).flops_per_token * rate / peak.flops;
+    const int n = std::min(64, T / 2);
+    const double alone = decode_rate(t.model, 1, n), eight = decode_rate(t.model, 8, n);
+    printf("\n%s  (batch %d x %d)\n", preset.c_str(), b.batch, T);
+    printf("  training  %10.0f tokens/s   %4.1f%% of the GEMM peak\n", rate, 100 * fraction);
+    printf("  decoding  %10.0f tokens/s alone, %.0f with 8 sequences\n", alone, eight);
+    printf("  %-16s %10s %10s %8s   ms a step\n", "op", "forward", "backward", "calls");
+    std::vector<std::pair<std::string, OpTime>> sorted(times.begin(), times.end());
+    std::sort(sorted.begin(), sorted.end(), [](const auto &x, const auto &y) {
+        return x.second.forward + x.second.backward > y.second.forward + y.second.backward;
+    });
+    Json result, table;
+    for (const auto &[name, time] : sorted) {
+        printf("  %-16s %10.3f %10.3f %8ld\n", name.c_str(), 1e3 * time.forward, 1e3 * time.backward,
+               time.calls / b.steps);
+        table[name] = {{"forward_ms", 1e3 * time.forward},
+                       {"backward_ms", 1e3 * time.backward},
+                       {"calls", time.calls / b.steps}};
+    }
+    result["preset"] = preset;
+    result["batch"] = b.batch;
+    result["context"] = T;
+    result["training_tokens_per_s"] = rate;
+    result["fraction_of_peak"] = fraction;
+    result["decode_tokens_per_s"] = alone;
+    result["decode_8_tokens_per_s"] = eight;
+    result["ops"] = table;
+    return result;
+}
+
+void bench(const BenchOptions &b) {
+    expect(b.batch >= 1 && b.context >= 2 && b.steps >= 1,
+           "bench: --batch, --context and --steps must be positive");
+    const Peaks peak = measure_peaks();
+    printf("device %s, %d threads: GEMM %.1f GFLOP/s, memory %.1f GB/s\n", device->name,
+           omp_get_max_threads(), peak.flops / 1e9, peak.bytes / 1e9);
+    Json result;
+    result["device"] = device->name;
+    result["threads"] = omp_get_max_threads();
+    result["gemm_flops"] = peak.flops;
+    result["bandwidth"] = peak.bytes;
+    result["models"] = Json::array();
+    for (const auto &preset : b.presets.empty() ? std::vector<std::string>{"v3-tiny", "v3-small"} : b.presets)
+        result["models"].push_back(bench_model(preset, b, peak));
+    if (!b.json.empty()) write_atomically(b.json, dump_json(result));
+}

@@ -1,0 +1,397 @@
+// deepseek tokenize: see tokens, turn files into ids and back, count, train a tokenizer.
+#include "src/cli/tokenize.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <nlohmann/json.hpp>
+
+#include "src/base/error.h"
+#include "src/base/files.h"
+#include "src/base/progress.h"
+#include "src/text/regex.h"
+#include "src/text/tokenizer.h"
+
+using nlohmann::json;
+
+static const char *examples =
+    "Examples:\n"
+    "  deepseek tokenize --tokenizer runs/v3 --text \"Hello, world!\"          see the tokens\n"
+    "  deepseek tokenize --tokenizer tokenizer.json --in book.txt --count    tokens, bytes, bytes per token\n"
+    "  deepseek tokenize --tokenizer bytes --in book.txt --out ids.txt\n"
+    "  deepseek tokenize --tokenizer bytes --decode --in ids.txt\n"
+    "  deepseek tokenize --train book.txt --vocab 2048 --out my-tokenizer\n"
+    "--in and --jsonl take - for standard input. Empty lines of --jsonl are skipped. Invalid UTF-8 is\n"
+    "replaced by U+FFFD. --decode reads what --text prints, too. A file of --out appears when all is right.";
+
+struct TokenizeOptions {
+    std::string tokenizer, text, in, jsonl, out, train, pretokenizer = "v3", color = "auto";
+    int vocab = 0;
+    int64_t min_count = 1;
+    bool decode = false, count = false;
+    const CLI::App *verb = nullptr;
+    bool given(const char *option) const { return verb->count(option) > 0; }
+};
+
+static double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+static const size_t largest_text = (size_t)4 << 30;            // bytes of a file that is read whole
+
+static bool is_standard_input(const std::string &path) { return path == "-" || path == "/dev/stdin"; }
+
+static std::string read_file(const std::string &path) {
+    if (!is_standard_input(path)) return read_text(path, largest_text);
+    std::string text;
+    std::vector<char> part(1 << 16);
+    while (std::cin.read(part.data(), (std::streamsize)part.size()), std::cin.gcount() > 0) {
+        text.append(part.data(), (size_t)std::cin.gcount());
+        expect(text.size() <= largest_text, path, ": more than ", largest_text, " bytes");
+    }
+    return text;
+}
+
+static void tell_repaired(const std::string &path, long repaired) {
+    if (repaired) std::cerr << path << ": not all UTF-8; " << repaired << " times replaced by U+FFFD\n";
+}
+
+// The text of a file; what is not UTF-8 in it is replaced, and said once.
+static std::string read_repaired(const std::string &path) {
+    long repaired = 0;
+    std::string text = repair_utf8(read_file(path), &repaired);
+    tell_repaired(path, repaired);
+    return text;
+}
+
+// Calls use(line, its number) for each line of a file of any size.
+template <class Use> static void for_each_line(const std::string &path, Use use) {
+    long number = 0;
+    if (is_standard_input(path)) {
+        for (std::string line; std::getline(std::cin, line);) use(std::string_view(line), ++number);
+        return;
+    }
+    std::error_code none;
+    if (std::filesystem::is_regular_file(path, none) && std::filesystem::file_size(path, none) == 0) return;
+    const Mapping file(path);
+    std::string_view rest((const char *)file.data, file.size);
+    while (!rest.empty()) {
+        const std::string_view line = rest.substr(0, rest.find('\n'));
+        use(line, ++number);
+        rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    }
+}
+
+// Standard output, or the file of --out, which appears when done() says that all is right, also in the place
+// of the file that is read. Ctrl-C leaves no half of it behind.
+class Output {
+    std::optional<CatchInterrupt> interrupt;
+    std::optional<AtomicFile> file;
+    std::string waiting;
+
+    void flush() {
+        if (file) file->write(waiting.data(), waiting.size());
+        else std::cout.write(waiting.data(), (std::streamsize)waiting.size()).flush();
+        expect(file || std::cout.good(), "standard output: cannot be written");
+        waiting.clear();
+    }
+
+public:
+    explicit Output(const std::string &path) {
+        if (path.empty()) return;
+        file.emplace(path);
+        interrupt.emplace();
+    }
+    void write(std::string_view text) {
+        if (interrupted) throw Interrupted();
+        waiting += text;
+        if (waiting.size() > 1 << 16) flush();
+    }
+    void done() {
+        flush();
+        if (file) file->commit();
+    }
+};
+
+// --------------------------------------------------------------------------------------------- seeing tokens
+
+// The character at `at`, if a terminal would obey it and not show it: controls, and those that turn the
+// direction of writing. Its bytes are counted in `length`.
+static std::string escaped(const std::string &text, size_t at, size_t *length) {
+    static const std::pair<char, const char *> named[] = {{'\n', "\\n"}, {'\r', "\\r"}, {'\t', "\\t"}};
+    const auto byte = [&](size_t i) { return at + i < text.size() ? (unsigned char)text[at + i] : 0; };
+    char hex[16];
+    *length = 1;
+    for (const auto &[character, name] : named)
+        if (text[at] == character) return name;
+    std::snprintf(hex, sizeof hex, "<%02X>", byte(0));
+    if (byte(0) < 32 || byte(0) == 127) return hex;
+    int code = 0;
+    if (byte(0) == 0xC2 && byte(1) < 0xA0) code = byte(1);
+    if (byte(0) == 0xE2) code = (byte(0) & 15) << 12 | (byte(1) & 63) << 6 | (byte(2) & 63);
+    const bool turns = (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+    if (!turns && (code == 0 || code >= 0x2000)) return "";
+    *length = code < 0x800 ? 2 : 3;
+    std::snprintf(hex, sizeof hex, "<U+%04X>", (unsigned)code);
+    return hex;
+}
+
+// A token's bytes as something visible: escapes for control characters, <E4> for bytes that are no character.
+static std::string visible(const std::string &bytes) {
+    const bool characters = repair_utf8(bytes) == bytes;
+    std::string out;
+    char hex[8];
+    for (size_t at = 0, length = 1; at < bytes.size(); at += length) {
+        const unsigned char byte = bytes[at];
+        length = 1;
+        std::snprintf(hex, sizeof hex, "<%02X>", byte);
+        const std::string escape = byte >= 128 && !characters ? hex : escaped(bytes, at, &length);
+        out += escape.empty() ? bytes.substr(at, 1) : escape;
+    }
+    return out;
+}
+
+static void show_plain(const Tokenizer &tokenizer, const std::vector<int> &ids) {
+    for (int id : ids) std::cout << id << "\t" << visible(tokenizer.bytes(id)) << "\n";
+}
+
+// The text once with each token on a colour of its own, and once more as ids in the same colours.
+static void show_colored(const Tokenizer &tokenizer, const std::vector<int> &ids) {
+    static const int colors[] = {153, 222, 157, 217, 183};
+    const auto paint = [&](size_t i, const std::string &s) {
+        const char *weight =
+            tokenizer.find(tokenizer.bytes(ids[i])) == ids[i] ? "1;" : "";   // added tokens: bold
+        std::cout << "\x1b[" << weight << "38;5;16;48;5;" << colors[i % 5] << "m" << s << "\x1b[0m";
+    };
+    for (size_t i = 0; i < ids.size(); i++) {
+        const std::string &bytes = tokenizer.bytes(ids[i]);
+        paint(i, visible(bytes));
+        if (!bytes.empty() && bytes.back() == '\n') std::cout << "\n";
+    }
+    std::cout << "\n";
+    for (size_t i = 0; i < ids.size(); i++) {
+        paint(i, std::to_string(ids[i]));
+        std::cout << " ";
+    }
+    std::cout << "\n" << ids.size() << " tokens\n";
+}
+
+// ----------------------------------------------------------------------------------------- encode and decode
+
+struct Totals {
+    long tokens = 0, bytes = 0;
+    double seconds = 0;
+    void print() const {
+        std::printf("tokens %ld  bytes %ld  bytes per token %.4f  (%.3f s, %.1f MB/s)\n", tokens, bytes,
+                    tokens ? (double)bytes / tokens : 0.0, seconds,
+                    seconds > 0 ? bytes / seconds / 1e6 : 0.0);
+    }
+};
+
+static std::vector<int> encode(const Tokenizer &tokenizer, const std::string &text, Totals &totals) {
+    const double start = now();
+    std::vector<int> ids = tokenizer.encode(text);
+    totals.seconds += now() - start;
+    totals.tokens += (long)ids.size();
+    totals.bytes += (long)text.size();
+    return ids;
+}
+
+static int checked_id(const Tokenizer &tokenizer, uint64_t id, const std::string &name) {
+    expect(id < (uint64_t)tokenizer.size(), name, ": id ", id, " is beyond the vocabulary, which ends at ",
+           tokenizer.size() - 1);
+    return (int)id;
+}
+
+// "1 2 3", "1,2,3" or "[1, 2, 3]"; or what --text prints: an id, a tab and its piece, which is not read.
+static std::vector<int> parse_ids(const Tokenizer &tokenizer, const std::string &text,
+                                  const std::string &name) {
+    std::vector<int> ids;
+    bool line_begins = true;
+    for (size_t at = 0; at < text.size();) {
+        if (std::string(" \r\n,[]").find(text[at]) != std::string::npos) {
+            line_begins = text[at++] == '\n' || line_begins;
+            continue;
+        }
+        size_t end = at;
+        uint64_t id = 0;
+        while (end < text.size() && text[end] >= '0' && text[end] <= '9' && id < INT32_MAX)
+            id = id * 10 + (text[end++] - '0');
+        expect(end > at, name, ": not a token id: ", shown(std::string_view(text).substr(at, 20)));
+        ids.push_back(checked_id(tokenizer, id, name));
+        const bool piece = line_begins && end < text.size() && text[end] == '\t';
+        if (piece) end = std::min(text.find('\n', end), text.size());
+        line_begins = false;
+        at = end;
+    }
+    return ids;
+}
+
+// One JSON string or one JSON array of ids, on a line of its own.
+static json parse_line(std::string_view line, const std::string &where, bool ids, long *repaired) {
+    json value = json::parse(line, nullptr, false);
+    if (value.is_discarded()) value = json::parse(repair_utf8(line, repaired), nullptr, false);
+    expect(ids || value.is_string(), where, ": not a JSON string");
+    expect(!ids || value.is_array(), where, ": not a JSON array of ids");
+    return value;
+}
+
+static std::vector<int> ids_of(const Tokenizer &tokenizer, const json &list, const std::string &where) {
+    std::vector<int> ids;
+    for (const json &id : list) {
+        expect(id.is_number_unsigned(), where, ": not a token id: ", shown(id.dump()));
+        ids.push_back(checked_id(tokenizer, id.get<uint64_t>(), where));
+    }
+    return ids;
+}
+
+static void tokenize_jsonl(const Tokenizer &tokenizer, const TokenizeOptions &o, Totals &totals) {
+    Output out(o.out);
+    long repaired = 0;
+    for_each_line(o.jsonl, [&](std::string_view line, long number) {
+        if (line.find_first_not_of(" \t\r") == line.npos) return;
+        const std::string where = cat(o.jsonl, ", line ", number);
+        const json value = parse_line(line, where, o.decode, &repaired);
+        if (o.decode) {
+            out.write(json(tokenizer.decode(ids_of(tokenizer, value, where))).dump() + "\n");
+            return;
+        }
+        const std::vector<int> ids = encode(tokenizer, value.get_ref<const std::string &>(), totals);
+        if (!o.count) out.write(json(ids).dump() + "\n");
+    });
+    tell_repaired(o.jsonl, repaired);
+    out.done();
+}
+
+static void tokenize_text(const Tokenizer &tokenizer, const TokenizeOptions &o, Totals &totals) {
+    const bool file = !o.in.empty();
+    if (o.decode) {
+        const std::vector<int> ids =
+            parse_ids(tokenizer, file ? read_file(o.in) : o.text, file ? o.in : "--text");
+        Output out(o.out);
+        out.write(tokenizer.decode(ids));
+        if (!file && o.out.empty()) out.write("\n");
+        return out.done();
+    }
+    const std::vector<int> ids = encode(tokenizer, file ? read_repaired(o.in) : repair_utf8(o.text), totals);
+    if (o.count) return;
+    if (file || !o.out.empty()) {
+        Output out(o.out);
+        for (size_t i = 0; i < ids.size(); i++) out.write((i ? " " : "") + std::to_string(ids[i]));
+        out.write("\n");
+        return out.done();
+    }
+    const bool color = o.color == "always" || (o.color == "auto" && isatty(1));
+    if (color) show_colored(tokenizer, ids);
+    else show_plain(tokenizer, ids);
+}
+
+// -------------------------------------------------------------------------------------------------- training
+
+// A bar, where it takes more than a moment.
+struct PatientBar {
+    long total;
+    const char *what;
+    double start = now();
+    std::optional<Progress> bar = {};
+    void update(long done) {
+        if (!bar && now() - start < 1) return;
+        if (!bar) bar.emplace(done, total);
+        bar->update(done, what);
+    }
+};
+
+static void train_tokenizer(const TokenizeOptions &o) {
+    expect(o.vocab > 0 && o.vocab <= 1 << 24, "--vocab: a number of tokens is needed, at most 2^24");
+    expect(o.min_count >= 1, "--min-count ", o.min_count, " is not positive");
+    expect(!o.out.empty(), "--out: a folder for the tokenizer is needed");
+    Trainer trainer(pretokenizer(o.pretokenizer));
+    trainer.smallest_count = o.min_count;
+    const std::vector<std::string> files = files_below(o.train);
+    long bytes = 0;
+    const double start = now();
+    {
+        PatientBar bar{(long)files.size(), "files"};
+        for (size_t i = 0; i < files.size(); i++) {
+            const std::string text = read_repaired(files[i]);
+            bytes += (long)text.size();
+            trainer.read(text);
+            bar.update((long)i + 1);
+        }
+    }
+    const double middle = now();
+    const auto learn = [&] {
+        PatientBar bar{o.vocab, "tokens"};
+        return trainer.train(o.vocab, [&](int done, int) { bar.update(done); });
+    };
+    const Tokenizer tokenizer = learn();
+    const double end = now();
+    tokenizer.save(o.out);
+    std::printf(
+        "%s: %d tokens, %zu merges, from %ld bytes, %zu distinct pieces (reading %.3f s, learning %.3f s)\n",
+        o.out.c_str(), tokenizer.size(), tokenizer.merges.size(), bytes, trainer.words.size(), middle - start,
+        end - middle);
+    if (tokenizer.size() < o.vocab) std::printf("the text has no more pairs to merge\n");
+}
+
+// -------------------------------------------------------------------------------------------------- the verb
+
+static void check_options(const TokenizeOptions &o) {
+    const bool train = o.given("--train");
+    for (const char *option : {"--text", "--in", "--jsonl", "--decode", "--count", "--tokenizer", "--color"})
+        expect(!train || !o.given(option), option, ": does not go with --train");
+    for (const char *option : {"--vocab", "--min-count", "--pretokenizer"})
+        expect(train || !o.given(option), option, ": only goes with --train");
+    if (train) return;
+    expect(!o.tokenizer.empty(),
+           "--tokenizer: bytes, a tokenizer.json or a folder with one is needed (or --train)");
+    const int sources = o.given("--text") + o.given("--in") + o.given("--jsonl");
+    expect(sources == 1, "exactly one of --text, --in and --jsonl is needed");
+    expect(!(o.decode && o.count), "--count counts what is encoded; it does not go with --decode");
+    expect(!(o.count && o.given("--out")), "--count prints its line; it does not go with --out");
+    const bool shows = o.given("--text") && !o.decode && !o.count && !o.given("--out");
+    expect(shows || !o.given("--color"), "--color: only goes with --text, where tokens are shown");
+    for (const char *option : {"--in", "--jsonl", "--out"})
+        expect(!o.given(option) || !o.verb->get_option(option)->as<std::string>().empty(), option,
+               ": is empty");
+}
+
+static void tokenize(const TokenizeOptions &o) {
+    check_options(o);
+    if (o.given("--train")) return train_tokenizer(o);
+    const Tokenizer tokenizer = load_tokenizer(o.tokenizer);
+    for (const std::string &note : tokenizer.notes) std::cerr << o.tokenizer << ": " << note << "\n";
+    Totals totals;
+    if (o.given("--jsonl")) tokenize_jsonl(tokenizer, o, totals);
+    else tokenize_text(tokenizer, o, totals);
+    if (o.count) totals.print();
+}
+
+void add_tokenize_verb(CLI::App &program) {
+    const auto o = std::make_shared<TokenizeOptions>();
+    CLI::App *verb = program.add_subcommand("tokenize", "text to tokens and back; train a tokenizer");
+    verb->add_option("--tokenizer", o->tokenizer, "bytes, a tokenizer.json, or a folder with one");
+    o->verb = verb;
+    verb->add_option("--text", o->text, "show the tokens of this text");
+    verb->add_option("--in", o->in, "a text file: its ids on one line (with --decode: a file of ids)");
+    verb->add_option("--jsonl", o->jsonl,
+                     "a JSON string a line: a JSON array of ids a line (with --decode: back)");
+    verb->add_option("--out", o->out, "write here, not to standard output");
+    verb->add_flag("--decode", o->decode, "from ids to text");
+    verb->add_flag("--count", o->count, "print tokens, bytes and bytes per token only");
+    verb->add_option("--color", o->color, "auto, always, never")
+        ->check(CLI::IsMember({"auto", "always", "never"}));
+    verb->add_option("--train", o->train, "learn a tokenizer from this file, or all files of this folder");
+    verb->add_option("--vocab", o->vocab, "its number of tokens, added ones included");
+    verb->add_option("--pretokenizer", o->pretokenizer, "v3, coder, llm, none")
+        ->check(CLI::IsMember({"v3", "coder", "llm", "none"}));
+    verb->add_option("--min-count", o->min_count, "merge only pairs that occur at least this often");
+    verb->footer(examples);
+    verb->callback([o] { tokenize(*o); });
+}

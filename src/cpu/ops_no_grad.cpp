@@ -1,0 +1,263 @@
+// act.cpp: the ops without a gradient, on the CPU. Some choose (topk, dispatch, balance, sample:
+// their integers are constants for the backward), some act on their first operands in place
+// (append, adamw, sum_squares, scale_add, bias_update). They are ops, and not host code, so that a
+// step never waits for the host and so that CUDA's versions (act.cu, same names, same order) are
+// compared with these like everything else.
+#include <algorithm>
+#include <numeric>
+
+#include "src/base/parallel.h"
+#include "src/base/random.h"
+#include "src/tensor/kernels.h"
+
+// ------------------------------------------------------- topk:  the K largest of s + b among the kept groups
+// Node-limited routing, V3 section 2.1.2: experts stand in equal contiguous groups; a group's score is
+// the sum of its `best` largest s + b; the `keep` best groups stay. b only chooses: gates are picked
+// from s. Ties: the lower index.
+Tensor topk(const Tensor &s, const Tensor &b, const TopK &t) {
+    expect(s.shape.rank == 2 && (!b || b.numel() == s.shape[1]), "topk: s ", s.shape, " and b ", b.shape,
+           " do not fit");
+    const int E = s.shape[1];
+    const bool grouped = t.groups >= 1 && E % t.groups == 0 && t.keep >= 1 && t.keep <= t.groups;
+    expect(grouped && (t.keep == t.groups || t.best <= E / t.groups), "topk: keep ", t.keep, " of ", t.groups,
+           " groups, scored by their best ", t.best, ", of ", E, " experts");
+    expect(t.K >= 1 && t.K <= E / t.groups * t.keep, "topk: ", t.K, " of ", E / t.groups * t.keep,
+           " candidates");
+    Tensor idx = ints({s.shape[0], t.K});
+    apply(op_topk, {s, b}, {idx}, {.K = t.K, .groups = t.groups, .keep = t.keep, .best = t.best});
+    return idx;
+}
+
+// The n best indices of score[0..count), best first, into chosen; score is destroyed.
+template <class Out> static void take_best(real *score, int count, int n, Out chosen) {
+    for (int k = 0; k < n; k++) {
+        int best = -1;
+        for (int i = 0; i < count; i++)
+            if (score[i] == score[i] && (best < 0 || before(score[i], i, score[best], best))) best = i;
+        chosen(k, best < 0 ? k : best);                  // below 0 only if there are NaNs
+        if (best >= 0) score[best] = NAN;                // taken; -infinity would be taken again
+    }
+}
+
+void cpu::topk_forward(const Call &c) {
+    const View s = c.in[0], b = c.in[1], idx = c.out[0];
+    const int E = s.width(), K = c.a.K, size = E / c.a.groups;
+    Scratch<real> work(cpu_device, s.rows() * (2 * E + c.a.groups));
+    for_rows(s.rows(), (K + c.a.best + 2) * E, [&](long n) {
+        real *score = &work[n * (2 * E + c.a.groups)], *copy = score + E, *group = copy + E;
+        for (int i = 0; i < E; i++) score[i] = copy[i] = s.row(n)[i] + (b ? b[i] : 0);
+        if (c.a.keep < c.a.groups) {
+            for (int g = 0; g < c.a.groups; g++) {
+                group[g] = 0;
+                take_best(copy + g * size, size, c.a.best,
+                          [&](int, int i) { group[g] += score[g * size + i]; });
+            }
+            std::fill_n(copy, E, -INFINITY);
+            take_best(group, c.a.groups, c.a.keep,
+                      [&](int, int g) { std::copy_n(score + g * size, size, copy + g * size); });
+            std::copy_n(copy, E, score);
+        }
+        take_best(score, E, K, [&](int k, int i) { idx.id(n * K + k) = i; });
+    });
+}
+
+// ---------------------------------------------------------------- dispatch:  stable counting sort by expert
+// (n, k) with expert e goes to slot offsets[e] + how many before it chose e; -1 goes nowhere (slot -1). token
+// names the row of each slot; slots past the last used one name row 0, and matmul_grouped writes 0 there.
+Dispatch dispatch(const Tensor &idx, int E) {
+    expect(idx.shape.rank == 2, "dispatch: idx ", idx.shape, " is not a matrix");
+    Dispatch d = {ints(idx.shape), ints({idx.numel()}), ints({E + 1}), ints({E})};
+    apply(op_dispatch, {idx}, {d.slot, d.token, d.offsets, d.counts}, {.n = E});
+    return d;
+}
+
+void cpu::dispatch_forward(const Call &c) {
+    const View idx = c.in[0], slot = c.out[0], token = c.out[1], offsets = c.out[2], counts = c.out[3];
+    const int E = c.a.n, K = idx.width();
+    std::fill_n(&counts.id(0), E, 0);
+    std::fill_n(&token.id(0), token.numel(), 0);
+    for (long i = 0; i < idx.numel(); i++)
+        if (idx.id(i) >= 0) counts.id(idx.id(i))++;
+    offsets.id(0) = 0;
+    for (int e = 0; e < E; e++) offsets.id(e + 1) = offsets.id(e) + counts.id(e);
+    Scratch<int> next(cpu_device, E);
+    std::copy_n(&offsets.id(0), E, next.p);
+    for (long i = 0; i < idx.numel(); i++) {
+        slot.id(i) = idx.id(i) < 0 ? -1 : next[idx.id(i)]++;
+        if (slot.id(i) >= 0) token.id(slot.id(i)) = i / K;
+    }
+}
+
+// ---------------------------------------------------------------- balance:  w_ti = a/T f_i
+// The sequence-wise loss is alpha sum_i f_i P_i with P_i = 1/T sum_t s'_ti, averaged over the sequences: it
+// is linear in s', with constants w. Here a = alpha / number of sequences, and f_i = N_r / (K_r T) times how
+// many of the sequence's tokens chose i.                                                       V3 (17)-(20)
+Tensor balance(const Tensor &idx, int E, int T, double alpha) {
+    expect(T > 0 && idx.shape[0] % T == 0, "balance: ", idx.shape[0], " tokens are no sequences of ", T);
+    Tensor w = reals({idx.shape[0], E});
+    apply(op_balance, {idx}, {w}, {.a = alpha * T / idx.shape[0], .n = E, .T = T});
+    return w;
+}
+
+void cpu::balance_forward(const Call &c) {
+    const View idx = c.in[0], w = c.out[0];
+    const int E = c.a.n, T = c.a.T, K = idx.width();
+    for_rows(idx.shape[0] / T, T * (K + E), [&](long b) {
+        real *first = w.row(b * T);
+        std::fill_n(first, E, 0);
+        for (long i = b * T * K; i < (b + 1) * T * K; i++)
+            if (idx.id(i) >= 0) first[idx.id(i)] += 1;
+        for (int e = 0; e < E; e++) first[e] *= (real)(c.a.a / T * E / ((double)K * T));
+        for (int t = 1; t < T; t++) std::copy_n(first, E, w.row(b * T + t));
+    });
+}
+
+// ------------------------------------------------------ sample:  id ~ softmax(z / temperature) over the kept
+// Kept are the top_k largest, of these the fewest whose probability reaches top_p; temperature
+// 0 keeps the largest. The random number depends on the key alone: (row, position). So no
+// batching can change what a row says.
+Sampled sample(const Tensor &logits, const Tensor &key, const Sampling &s) {
+    expect(logits.shape.rank == 2 && key.numel() == 2 * logits.shape[0], "sample: logits ", logits.shape,
+           " and key ", key.shape, " do not fit");
+    Sampled r = {ints({logits.shape[0]}), ints(logits.shape)};
+    apply(op_sample, {logits, key}, {r.id, r.kept},
+          {.temperature = s.temperature, .top_k = s.top_k, .top_p = s.top_p, .seed = s.seed});
+    return r;
+}
+
+void cpu::sample_forward(const Call &c) {
+    const View z = c.in[0], key = c.in[1], id = c.out[0], kept = c.out[1];
+    const int V = z.width();
+    const bool greedy = c.a.temperature == 0;
+    const int top_k = greedy ? 1 : (c.a.top_k > 0 && c.a.top_k < V ? c.a.top_k : V);
+    const double T = greedy ? 1 : c.a.temperature;
+    Scratch<int> order(cpu_device, V);
+    for (long n = 0; n < z.rows(); n++) {
+        const real *row = z.row(n);
+        std::iota(order.p, order.p + V, 0);
+        std::sort(order.p, order.p + V, [&](int i, int j) { return before(row[i], i, row[j], j); });
+        const auto weight = [&](int v) { return exp((double)(row[v] - row[order[0]]) / T); };
+        double mass = 0, reached = 0;
+        for (int k = 0; k < top_k; k++) mass += weight(order[k]);
+        std::fill_n(&kept.id(n * V), V, 0);
+        for (int k = 0; k < top_k && (k == 0 || reached < c.a.top_p * mass); k++) {
+            kept.id(n * V + order[k]) = 1;
+            reached += weight(order[k]);
+        }
+        double left = reached * uniform(c.a.seed, 0, key.id(2 * n), key.id(2 * n + 1));
+        id.id(n) = order[0];
+        for (int v = 0; v < V; v++) {
+            if (!kept.id(n * V + v)) continue;
+            id.id(n) = v;
+            if ((left -= weight(v)) < 0) break;
+        }
+    }
+}
+
+// ------------------------------------------------------- append:  rows[at] = x, length = max(length, at + 1)
+// A cache of (B, T_max, n, d); position -1 is written nowhere.
+void append(const Tensor &rows, const Tensor &length, const Tensor &x, const Tensor &at) {
+    const bool fits = rows.shape.rank == 4 && x.shape.rank == 4 && rows.shape[0] == x.shape[0] &&
+                      rows.shape[2] == x.shape[2] && rows.shape[3] == x.shape[3] &&
+                      at.numel() == x.shape[0] * x.shape[1];
+    expect(fits && length.numel() == rows.shape[0], "append: rows ", rows.shape, ", length ", length.shape,
+           ", x ", x.shape, ", at ", at.shape, " do not fit");
+    apply(op_append, {rows, length, x, at}, {});
+}
+
+void cpu::append_forward(const Call &c) {
+    const View rows = c.in[0], length = c.in[1], x = c.in[2], at = c.in[3];
+    const int B = x.shape[0], T = x.shape[1], T_max = rows.shape[1];
+    const long block = (long)x.shape[2] * x.shape[3];
+    for_rows(B, T * block, [&](long b) {
+        for (long t = b * T; t < (b + 1) * T; t++) {
+            if (at.id(t) < 0 || at.id(t) >= T_max) continue;
+            std::copy_n(&x[t * block], block, &rows[(b * T_max + at.id(t)) * block]);
+            length.id(b) = std::max(length.id(b), at.id(t) + 1);
+        }
+    });
+}
+
+// ---------------------------------------------------------------- adamw:  one step on one weight
+// g = dW min(1, clip / |all gradients|);  m, v: running means of g, g^2, corrected for their start at 0
+// W = (1 - lr decay) W - lr m^ / (sqrt(v^) + eps)
+void adamw(const Tensor &W, const Tensor &m, const Tensor &v, const Tensor &dW, const Tensor &norm2,
+           const AdamW &o) {
+    expect(W.shape == m.shape && W.shape == v.shape && W.shape == dW.shape, "adamw: W ", W.shape, ", m ",
+           m.shape, ", v ", v.shape, ", dW ", dW.shape, " differ");
+    expect(!norm2 || norm2.numel() == 1, "adamw: norm2 ", norm2.shape, " is not one number");
+    apply(op_adamw, {W, m, v, dW, norm2}, {},
+          {.eps = o.eps,
+           .lr = o.lr,
+           .beta1 = o.beta1,
+           .beta2 = o.beta2,
+           .decay = o.decay,
+           .clip = o.clip,
+           .step = o.step});
+}
+
+void cpu::adamw_forward(const Call &c) {
+    const View W = c.in[0], m = c.in[1], v = c.in[2], dW = c.in[3], norm2 = c.in[4];
+    const real norm = norm2 ? sqrt(norm2[0]) : 0;
+    const real shrink = norm2 && c.a.clip > 0 && norm > c.a.clip ? (real)c.a.clip / (norm + (real)1e-6) : 1;
+    const real beta1 = (real)c.a.beta1, beta2 = (real)c.a.beta2, lr = (real)c.a.lr, eps = (real)c.a.eps;
+    const real keep = (real)(1 - c.a.lr * c.a.decay);
+    const real fix1 = (real)(1 / (1 - pow(c.a.beta1, c.a.step))),
+               fix2 = (real)(1 / (1 - pow(c.a.beta2, c.a.step)));
+    for_rows(W.rows(), 8 * W.width(), [&](long i) {
+        const long end = (i + 1) * W.width();
+        for (long j = i * W.width(); j < end; j++) {
+            const real g = dW[j] * shrink;
+            m[j] = beta1 * m[j] + (1 - beta1) * g;
+            v[j] = beta2 * v[j] + (1 - beta2) * g * g;
+            W[j] = keep * W[j] - lr * (m[j] * fix1) / (sqrt(v[j] * fix2) + eps);
+        }
+    });
+}
+
+// ---------------------------------------------------------------- sum_squares:  total += sum x^2
+void sum_squares(const Tensor &x, const Tensor &total) {
+    expect(total.numel() == 1, "sum_squares: total ", total.shape, " is not one number");
+    apply(op_sum_squares, {x, total}, {});
+}
+
+void cpu::sum_squares_forward(const Call &c) {
+    const View x = c.in[0];
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (long i = 0; i < x.numel(); i++) sum += (double)x[i] * x[i];
+    c.in[1][0] += (real)sum;
+}
+
+// -------------------------------------------------------------- scale_add:  y = ay + bx, numbers or integers
+void scale_add(const Tensor &y, const Tensor &x, double a, double b) {
+    expect(y.shape == x.shape && y.s->type == x.s->type, "scale_add: y ", y.shape, " and x ", x.shape,
+           " differ");
+    apply(op_scale_add, {y, x}, {}, {.a = a, .b = b});
+}
+
+void cpu::scale_add_forward(const Call &c) {
+    const View y = c.in[0], x = c.in[1];
+    if (y.type == INTS)
+        for (long i = 0; i < y.numel(); i++) y.id(i) = (int)c.a.a * y.id(i) + (int)c.a.b * x.id(i);
+    else
+        for (long i = 0; i < y.numel(); i++) y[i] = (real)c.a.a * y[i] + (real)c.a.b * x[i];
+}
+
+// ---------------------------------------------------------- bias_update:  b_i += gamma sign(mean - counts_i)
+// An expert that got less than its share becomes easier to choose: loss-free balancing, Algorithm 1.
+void bias_update(const Tensor &b, const Tensor &counts, double gamma) {
+    expect(b.numel() == counts.numel(), "bias_update: b ", b.shape, " and counts ", counts.shape, " differ");
+    apply(op_bias_update, {b, counts}, {}, {.gamma = gamma});
+}
+
+void cpu::bias_update_forward(const Call &c) {
+    const View b = c.in[0], counts = c.in[1];
+    const long E = b.numel();
+    long total = 0;
+    for (long i = 0; i < E; i++) total += counts.id(i);
+    for (long i = 0; i < E; i++) {
+        const long less = total - E * counts.id(i);                 // E (mean - counts_i), in integers: exact
+        b[i] += (real)c.a.gamma * ((less > 0) - (less < 0));
+    }
+}

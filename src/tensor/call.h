@@ -1,0 +1,109 @@
+// call.h: what an op is told, and what a device is.
+//
+// A Call is a plain record of views: inputs, outputs, their gradients, and named numbers. Every kernel of
+// every op takes one, forwards and backwards, on every device.
+#pragma once
+#include "src/tensor/tensor.h"
+
+// The named numbers of a call. One list makes the struct, the printer and `deepseek op --set name=value`.
+#define ATTRIBUTES(X)                                                                \
+    X(int, f, 0, "function of a pointwise family")                                   \
+    X(double, a, 1, "factor: f(ax + c), or of y in ay + bx")                         \
+    X(double, b, 0, "factor of x in ay + bx")                                        \
+    X(double, c, 0, "summand: f(ax + c)")                                            \
+    X(int, axis, 0, "slice: the axis")                                               \
+    X(int, from, 0, "slice: first index on the axis")                                \
+    X(int, n, 0, "how many (slice), or how many experts (dispatch, balance)")        \
+    X(int, transpose, 0, "matmul_heads: multiply by the transposed heads")           \
+    X(double, eps, 0, "added under a root or in a denominator")                      \
+    X(double, scale, 1, "of the attention scores")                                   \
+    X(int, lists, 0, "where holds spans (0) or lists of indices (1)")                \
+    X(int, first, 0, "rope: first channel that turns")                               \
+    X(int, dims, 0, "rope: how many channels turn")                                  \
+    X(int, pairing, 0, "rope: 0 neighbours, 1 half-split")                           \
+    X(double, sign, 1, "rope: -1 turns back")                                        \
+    X(double, theta, 10000, "rope: base of the frequencies")                         \
+    X(int, scaling, 0, "rope: 0 none, 1 linear, 2 YaRN")                             \
+    X(double, factor, 1, "rope: context extension s")                                \
+    X(double, original, 4096, "rope: context before the extension")                  \
+    X(double, beta_fast, 32, "rope: YaRN ramp begins (turns)")                       \
+    X(double, beta_slow, 1, "rope: YaRN ramp ends (turns)")                          \
+    X(double, amplitude, 1, "rope: factor of cos and sin")                           \
+    X(double, rho, 1, "normalize_rows: what a row sums to")                          \
+    X(int, K, 1, "topk: how many")                                                   \
+    X(int, groups, 1, "topk: groups of experts (nodes)")                             \
+    X(int, keep, 1, "topk: groups kept")                                             \
+    X(int, best, 1, "topk: a group's score is the sum of its best 1, 2, ... scores") \
+    X(int, T, 1, "balance: tokens of a sequence")                                    \
+    X(double, temperature, 1, "logp, sample")                                        \
+    X(int, top_k, 0, "sample: keep the k most likely, 0 all")                        \
+    X(double, top_p, 1, "sample: keep the most likely up to this mass")              \
+    X(int, seed, 0, "sample: of its random numbers")                                 \
+    X(double, lr, 0, "adamw: learning rate")                                         \
+    X(double, beta1, 0.9, "adamw: decay of the first moment")                        \
+    X(double, beta2, 0.95, "adamw: decay of the second moment")                      \
+    X(double, decay, 0, "adamw: weight decay")                                       \
+    X(double, clip, 0, "adamw: largest global gradient norm, 0 none")                \
+    X(int, step, 1, "adamw: 1, 2, ... for the bias correction")                      \
+    X(double, gamma, 0, "bias_update: speed")
+
+struct Attr {
+#define X(type, name, value, meaning) type name = value;
+    ATTRIBUTES(X)
+#undef X
+    BOTH RopeAngle angle() const { return {theta, dims, scaling, factor, original, beta_fast, beta_slow}; }
+};
+std::string str(const Attr &);  // only what differs from the default: "eps=1e-06 scale=0.25"
+
+constexpr int max_inputs = 6, max_outputs = 4;
+
+// All that a kernel is told: fixed size, nothing allocated, small enough to be a CUDA kernel's parameter.
+// Gradients are accumulated (+=). A null din means not wanted; a null dout, that nothing flowed back.
+struct Call {
+    int op = 0, n_in = 0, n_out = 0;
+    View in[max_inputs], out[max_outputs], din[max_inputs], dout[max_outputs];
+    Attr a;
+    template <int n> BOTH const View (&inputs() const)[n] { return (const View(&)[n])in; }
+    template <int n> BOTH const View (&outputs() const)[n] { return (const View(&)[n])out; }
+    template <int n> BOTH const View (&input_gradients() const)[n] { return (const View(&)[n])din; }
+};
+static_assert(sizeof(Call) < 4096, "a call must fit into the parameters of a CUDA kernel");
+
+struct OpKernels {
+    void (*forward)(const Call &);
+    void (*backward)(const Call &);                      // null: the op chooses or acts
+};
+
+struct Device {                      // where tensors live and ops run
+    const char *name;
+    const OpKernels *kernels;                                   // by op; null: not in this build
+    void *(*take)(size_t bytes);     // from the pool: power-of-two bins, no system call in the steady state
+    void (*give)(void *, size_t bytes);
+    void (*zero)(void *, size_t bytes);
+    void (*up)(void *to_device, const void *from_host, size_t bytes);
+    void (*down)(void *to_host, const void *from_device, size_t bytes);
+    void (*copy)(void *to, const void *from, size_t bytes);
+    void (*wait)();                  // until all that was launched is done
+};
+extern Device cpu_device, cuda_device, checked_device;   // checked: every op on both, compared
+extern Device *device;                                   // the current one
+Device *device_named(const std::string &name);           // cpu | cuda | checked; says which are in this build
+enum class Kernels { plain, fast };
+void use_kernels(Kernels);                     // which rendition of the hot ops the CPU runs; fast by default
+
+struct PoolReport {
+    long system_allocations;
+    size_t held_bytes, peak_bytes;
+};
+PoolReport pool_report(const Device &);
+
+// A kernel's temporary memory, from its own device.
+template <class T> struct Scratch {
+    Device &home;
+    size_t bytes;
+    T *p;
+    Scratch(Device &home, long n) : home(home), bytes(n * sizeof(T)), p((T *)home.take(bytes)) {}
+    ~Scratch() { home.give(p, bytes); }
+    Scratch(const Scratch &) = delete;
+    T &operator[](long i) const { return p[i]; }
+};

@@ -1,0 +1,138 @@
+// ops.h: the set of ops, each with its signature and formula, and the functions that call them.
+//
+// Each op is a forward with its backward below it: for the CPU in src/cpu/ops.cpp, under the same
+// name and in the same order for CUDA in deepseek.cu. Those that choose or act in place have no
+// gradient: src/cpu/ops_no_grad.cpp and src/cuda/ops_no_grad.cu. Where an equation needs
+// something new, a new op says so.
+#pragma once
+#include "src/tensor/tape.h"
+
+// signature: `?` may be absent, `!` written in place, `'` saved for the backward (no gradient flows
+// into it). The formula's letters are the signature's. OPS_WITH_GRADIENT are in src/cpu/ops.cpp, the
+// others in src/cpu/ops_no_grad.cpp.
+#define OPS_WITH_GRADIENT(X)                                                                           \
+    X(gather_rows, "x ids slot? -> y", "y_i = x[ids_i]", "")                                           \
+    X(combine, "y slot g -> z", "z_n = sum_k g_nk y[slot_nk]", "")                                     \
+    X(concat, "a b -> y", "y = [a; b], b may have one head for all", "")                               \
+    X(slice, "x -> y", "y = x[from : from+n] on an axis", "axis from n")                               \
+    X(matmul, "x W -> y", "y = x W^T", "")                                                             \
+    X(matmul_heads, "x W -> y", "y_i = W_i x_i, head by head", "transpose")                            \
+    X(matmul_grouped, "x W offsets -> y", "rows of expert e times W_e^T", "")                          \
+    X(weighted_sum, "x w? -> y", "y = a sum_i w_i x_i, w constant", "a")                               \
+    X(unary, "x -> y", "y = f(ax + c)", "f a c")                                                       \
+    X(binary, "x y -> z", "z = f(x, y)", "f")                                                          \
+    X(swiglu, "a b -> y", "y = silu(a) b", "")                                                         \
+    X(scale_rows, "x s -> y", "y_i = s_i x_i", "")                                                     \
+    X(rmsnorm, "x g? -> y r'", "y = x r g, r = 1 / sqrt(mean x^2 + eps)", "eps")                       \
+    X(softmax, "x -> y", "y_j = exp(x_j) / sum exp(x)", "")                                            \
+    X(normalize_rows, "x -> y", "y = rho x / (sum x + eps)", "rho eps")                                \
+    X(rope, "x pos -> y", "pairs turned by pos theta_i",                                               \
+      "first dims pairing sign theta scaling factor original beta_fast beta_slow amplitude")           \
+    X(attention, "q k v? where -> o lse'",                                                             \
+      "o_t = sum_j softmax_j(scale q_t k_j) v_j over what where allows", "scale n lists")              \
+    X(pick, "s idx -> y", "y_nk = s[n, idx_nk]", "")                                                   \
+    X(logp, "h W ids allowed? -> y H lse'", "y = log softmax(h W^T / temperature)[id], H its entropy", \
+      "temperature")
+#define OPS_WITHOUT_GRADIENT(X)                                                                  \
+    X(topk, "s b? -> idx", "the K largest of s + b among the kept groups", "K groups keep best") \
+    X(dispatch, "idx -> slot token offsets counts", "stable counting sort by expert", "n")       \
+    X(balance, "idx -> w", "w_ti = a/T f_i, constants of the sequence-wise loss", "a n T")       \
+    X(sample, "z key -> id kept", "id ~ softmax(z / temperature) over the kept",                 \
+      "temperature top_k top_p seed")                                                            \
+    X(append, "rows! length! x at ->", "rows[at] = x, length = max(length, at + 1)", "")         \
+    X(adamw, "W! m! v! dW norm2? ->", "one AdamW step", "lr beta1 beta2 eps decay clip step")    \
+    X(sum_squares, "x total! ->", "total += sum x^2", "")                                        \
+    X(scale_add, "y! x ->", "y = ay + bx", "a b")                                                \
+    X(bias_update, "b! counts ->", "b_i += gamma sign(mean counts - counts_i)", "gamma")
+#define OPS(X) OPS_WITH_GRADIENT(X) OPS_WITHOUT_GRADIENT(X)
+
+enum OpCode {
+#define X(name, signature, formula, attributes) op_##name,
+    OPS(X)
+#undef X
+        n_ops
+};
+
+struct Op {
+    const char *name, *signature, *formula, *attributes;
+    std::vector<std::string> inputs, outputs;            // their names, in order
+    unsigned optional, inout;                            // bit i: in[i] may be absent, is written in place
+    unsigned saved;                                      // bit i: out[i] is for the backward only
+    bool has_gradient;
+};
+extern const std::vector<Op> ops;
+
+using In = const Tensor &;
+
+// ---------------------------------------- with a gradient.  (R,d) = the rows of the flattened tensor
+Tensor gather_rows(In x, In ids, In slot = {});          // (R,d), (...), none or (R,K) -> (...,d)
+Tensor combine(In y, In slot, In g);                     // (M,d), (N,K), (N,K) -> (N,d); slot -1: nothing
+Tensor concat(In a, In b);                               // (...,p), (...,q) -> (...,p+q)
+Tensor slice(In x, int axis, int from, int n);
+Tensor matmul(In x, In W);                               // (...,k), (n,k) -> (...,n)
+Tensor matmul_heads(In x, In W, bool transpose = false);  // (...,n_h,a), (n_h,b,a) -> (...,n_h,b)
+Tensor matmul_grouped(In x, In W, In offsets);           // (M,a), (E,b,a), (E+1) -> (M,b)
+Tensor weighted_sum(In x, In w, double a = 1);           // -> (1)
+Tensor mean(In x);                                       // -> (1)
+Tensor unary(Unary f, In x, double a = 1, double c = 0);
+Tensor binary(Binary f, In x, In y);
+Tensor swiglu(In a, In b);
+Tensor scale_rows(In x, In s);                           // (R,d), (R)
+Tensor rmsnorm(In x, In g, double eps);
+Tensor softmax(In x);                                    // over the last axis
+Tensor normalize_rows(In x, double rho, double eps);
+struct Rope {
+    int first = 0, dims = 0;
+    RopePairing pairing = rope_interleaved;
+    RopeAngle angle = {};
+    double amplitude = 1, sign = 1;
+};
+Tensor rope(In x, In pos, const Rope &);                 // (B,T,n,d), (B,T)
+Tensor pick(In s, In idx);                               // (N,E), (N,K) -> (N,K)
+// q (B,T,n_h,d_k), k (B,S,n_kv,d_k), v (B,S,n_kv,d_v) -> o (B,T,n_h,d_v). where: spans (B,T,2), the
+// visible keys [lo, hi] of a query, hi included, lo > hi sees nothing; or lists (B,T,K) of keys, -1 ignored.
+Tensor attention(In q, In k, In v, In where, double scale);
+struct First { int n; };                                 // the value is the first n numbers of the key
+Tensor attention(In q, In k, First v, In where, double scale);
+std::pair<Tensor, Tensor> attention_lse(In q, In k, In v, In where, double scale);       // o, lse (B,T,n_h)
+// h (...,d), W (V,d), ids (...) -> (...) and (...); allowed (...,V): ints, 0 = cannot be chosen
+struct LogP { Tensor logp, entropy; };
+LogP logp(In h, In W, In ids, double temperature = 1, In allowed = {});
+
+inline Tensor add(const Tensor &x, const Tensor &y) { return binary(binary_add, x, y); }
+inline Tensor sub(const Tensor &x, const Tensor &y) { return binary(binary_sub, x, y); }
+inline Tensor mul(const Tensor &x, const Tensor &y) { return binary(binary_mul, x, y); }
+inline Tensor sigmoid(const Tensor &x) { return unary(unary_sigmoid, x); }
+inline Tensor times(const Tensor &x, double a) { return unary(unary_identity, x, a); }
+inline Tensor heads(const Tensor &x, int n) {            // (B,T,n d) -> (B,T,n,d)
+    return reshape(x, {x.shape[0], x.shape[1], n, x.shape[2] / n});
+}
+inline Tensor merge(const Tensor &x) {
+    return reshape(x, {x.shape[0], x.shape[1], (long)x.shape[2] * x.shape[3]});
+}
+
+// ---------------------------------------------------------------------------- that choose, that act
+struct TopK { int K = 1, groups = 1, keep = 1, best = 1; };
+Tensor topk(In s, In b, const TopK &);                   // (N,E), (E) or none -> idx (N,K), best first
+struct Dispatch {                                        // of M = N K choices, sorted by expert
+    Tensor slot;                                         // (N,K): where (n,k) stands in the list, -1: nowhere
+    Tensor token;                                        // (M): whose row stands there
+    Tensor offsets, counts;                              // (E+1), (E)
+};
+Dispatch dispatch(In idx, int E);
+Tensor balance(In idx, int E, int T, double alpha);      // (N,K), sequences of T tokens -> w (N,E)
+struct Sampling {
+    double temperature = 1, top_p = 1;
+    int top_k = 0, seed = 0;
+};
+struct Sampled { Tensor id, kept; };                     // (N), (N,V)
+Sampled sample(In logits, In key, const Sampling &);     // (N,V), (N,2) = (row, position)
+void append(In rows, In length, In x, In at);            // (B,T_max,n,d), (B), (B,T,n,d), (B,T): -1 nowhere
+struct AdamW {
+    double lr = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, decay = 0, clip = 0;
+    int step = 1;
+};
+void adamw(In W, In m, In v, In dW, In norm2, const AdamW &);    // norm2 (1): of all gradients, for the clip
+void sum_squares(In x, In total);
+void scale_add(In y, In x, double a, double b);
+void bias_update(In b, In counts, double gamma);

@@ -1,0 +1,98 @@
+// tensor.h: shapes, storage, tensors, and the view of one that a kernel sees.
+//
+// Tensors are contiguous, the last index fastest; a Tensor is a counted handle on a block of its device.
+// There is no broadcasting, no view but reshape, no operator overloading.
+#pragma once
+#include <cstddef>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "src/base/error.h"
+#include "src/base/numerics.h"
+
+enum Type : uint8_t { REALS, INTS };                     // numbers; ids, indices, spans (int32)
+
+struct Shape {                                           // (B,T,n_h,d_h): contiguous, last index fastest
+    int d[4] = {0, 0, 0, 0};
+    int rank = 0;
+    Shape() = default;
+    Shape(std::initializer_list<long> sizes);
+    BOTH int operator[](int axis) const { return d[axis < 0 ? rank + axis : axis]; }
+    BOTH long numel() const {
+        long n = 1;
+        for (int i = 0; i < rank; i++) n *= d[i];
+        return n;
+    }
+    BOTH int width() const { return rank ? d[rank - 1] : 1; }                           // the last size
+    BOTH long rows() const { return width() ? numel() / width() : 0; }                // product of the others
+    bool operator==(const Shape &) const = default;
+    Shape with_width(long width) const;                  // the last size replaced
+};
+std::string str(const Shape &);                          // "(2,3,5)"
+std::ostream &operator<<(std::ostream &, const Shape &);
+
+struct Device;
+
+struct Storage {                     // a block from its device's pool; goes back to it with its last handle
+    uint32_t magic = 0xDEE95EEC;     // a debugger can tell a tensor from garbage
+    int refs = 0;                    // handles belong to one thread
+    Device *home = nullptr;          // whose block it is; apply refuses a tensor that lives elsewhere
+    void *data = nullptr;
+    real *grad = nullptr;            // null until something flows in, then +=
+    Storage *owner = nullptr;        // set in an alias (detach, gradient): the block is the owner's
+    long n = 0;
+    Type type = REALS;
+    bool wants_grad = false;
+    int version = 0;                 // raised by every in-place action; backward refuses what changed since
+    const char *name = "";           // the weight's name, or the op that made it
+};
+
+struct View {                        // what a kernel sees. p null: absent, or gradient not wanted
+    void *p = nullptr;
+    Shape shape;
+    Type type = REALS;
+    BOTH explicit operator bool() const { return p != nullptr; }
+    BOTH real &operator[](long i) const { return ((real *)p)[i]; }
+    BOTH real *row(long i) const { return (real *)p + i * shape.width(); }
+    BOTH int &id(long i) const { return ((int *)p)[i]; }
+    BOTH long numel() const { return shape.numel(); }
+    BOTH long rows() const { return shape.rows(); }
+    BOTH int width() const { return shape.width(); }
+};
+
+struct Tensor {                      // a counted handle: `=` aliases, clone() copies
+    Storage *s = nullptr;
+    Shape shape;
+    Tensor() = default;
+    Tensor(Storage *storage, const Shape &shape);
+    Tensor(const Tensor &);
+    Tensor(Tensor &&) noexcept;
+    Tensor &operator=(Tensor);
+    ~Tensor();
+    explicit operator bool() const { return s != nullptr; }
+    long numel() const { return shape.numel(); }
+    View view() const { return s ? View{s->data, shape, s->type} : View{}; }
+    View grad_view() const { return s && s->grad ? View{s->grad, shape, REALS} : View{}; }
+};
+
+Tensor reals(const Shape &, const char *name = "");      // on the current device, contents undefined
+Tensor ints(const Shape &, const char *name = "");
+Tensor zeros(const Shape &, const char *name = "");
+Tensor zero_ints(const Shape &, const char *name = "");
+Tensor from(const std::vector<real> &values, const Shape &, const char *name = "");
+Tensor from(const std::vector<int> &values, const Shape &, const char *name = "");
+std::vector<real> values(const Tensor &);                // a copy on the host
+std::vector<int> int_values(const Tensor &);
+void assign(const Tensor &, const std::vector<real> &values);        // overwrite
+real item(const Tensor &);                               // of a scalar; waits for the device
+Tensor clone(const Tensor &);                            // a new block, off the tape
+void copy_into(const Tensor &to, const Tensor &from);    // equal shapes, same device
+Tensor reshape(const Tensor &, const Shape &);           // the same block, gradient and all
+Tensor detach(const Tensor &);                           // the same numbers, nothing flows back
+Tensor gradient(const Tensor &);                         // the gradient as a tensor (an alias)
+const Tensor &wants_grad(const Tensor &);                // marks a leaf
+const Tensor &parameter(const Tensor &, const char *name);           // marks a weight: named, gradient kept
+void zero_grad(const Tensor &);
+void ensure_grad(Storage *);                             // its gradient exists from now on, zero at first
+int &version_of(const Tensor &);                         // of the block, whichever alias names it

@@ -1,0 +1,260 @@
+// corpus.cpp: texts become tokens, tokens become windows.
+//
+// A corpus has a training part and a held-out part. The embedded stories have no end: story i is a
+// function of the seed, so the stream grows as it is read and nothing is seen twice. A file is read in
+// windows, shuffled anew and cut at another offset each time through. A window's number is all that a
+// checkpoint must remember of the data.
+//
+//   [1] texts become tokens   [2] files, encoded only once   [3] tokens become windows
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <numeric>
+#include <optional>
+#include <unistd.h>
+
+#include "src/base/error.h"
+#include "src/base/random.h"
+#include "src/text/corpus.h"
+#include "src/text/tokenizer.h"
+#include "src/base/files.h"
+#include "src/base/progress.h"
+#include "src/text/stories.h"
+
+namespace fs = std::filesystem;
+
+constexpr long held_out_bytes = 1 << 17;                 // of the stories; of a file: a twentieth, or
+constexpr size_t most_held_out_bytes = 1 << 24;
+constexpr const char *end_token = "<｜end▁of▁sentence｜>";
+
+// ----------------------------------------------------------------------------------- [1] texts become tokens
+static void append_document(std::vector<int> &tokens, const std::string &text, const Tokenizer &tokenizer) {
+    const auto ids = tokenizer.encode_plain(text);
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+    if (tokenizer.find(end_token) >= 0) tokens.push_back(tokenizer.find(end_token));
+}
+
+static Corpus stories(const Tokenizer &tokenizer, uint64_t seed) {
+    Corpus c;
+    c.source = "stories";
+    c.seed = seed;
+    c.next_story = 0;
+    std::istringstream lines(story_set(true, held_out_bytes, 0));
+    long bytes = 0;
+    for (std::string line; std::getline(lines, line);) {
+        append_document(c.valid.memory, line, tokenizer);
+        bytes += (long)line.size() + 1;
+    }
+    c.valid_bytes_per_token = (double)bytes / c.valid.size();
+    return c;
+}
+
+static std::string cache_folder() {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    return cache && *cache ? cat(cache, "/deepseek") : cat(home && *home ? home : ".", "/.cache/deepseek");
+}
+
+std::vector<int> Tokens::read(size_t at, size_t count) const {
+    assert(at + count <= size());
+    if (!file) return {memory.begin() + at, memory.begin() + at + count};
+    const uint8_t *p = file->data + (first + at) * width;
+    const std::vector<int> ids = width == 2
+                                     ? std::vector<int>((const uint16_t *)p, (const uint16_t *)p + count)
+                                     : std::vector<int>((const int32_t *)p, (const int32_t *)p + count);
+    for (int id : ids)
+        if (id < 0 || id >= V)
+            fail(cat("the ids kept in ", cache_folder(), " are damaged: ", id, " is not below ", V),
+                 "delete that folder; it is made anew");
+    return ids;
+}
+
+// ------------------------------------------------------------------------------ [2] files, encoded only once
+// The ids of a corpus are kept in a file: numbers of 16 or 32 bits, and at the end a footer that says what
+// they were made of. It is mapped, not read, so that a corpus may be larger than the memory. Another
+// tokenizer, or a text with another size or time, and it is made anew.
+struct Footer {
+    char magic[8] = {'d', 's', ' ', 'i', 'd', 's', ' ', '1'};
+    uint64_t made_of, tokens = 0, train_tokens = 0;      // train_tokens: the first ones; the rest is held out
+    uint64_t bytes = 0, train_bytes, width;              // bytes: of the text; width: of an id
+};
+
+static uint64_t fingerprint(std::string_view text) {     // FNV-1a
+    uint64_t h = 0xcbf29ce484222325;
+    for (unsigned char c : text) h = (h ^ c) * 0x100000001b3;
+    return h;
+}
+
+// Where to cut a text near `at`: behind the end of a line, if there is one in the next `slack` bytes,
+// else between two characters.
+static size_t cut_near(std::string_view text, size_t at, size_t slack) {
+    const size_t line = text.substr(at, slack).find('\n');
+    if (line != std::string_view::npos) return at + line + 1;
+    while (at > 0 && (text[at] & 0xC0) == 0x80) at--;
+    return at;
+}
+
+// Writes the ids of one text, part by part; adds to the footer's counts and to `repaired`. The text in which
+// the training part ends is cut there.
+static void encode_file(const std::string &path, const Tokenizer &tokenizer, AtomicFile &out, Footer &f,
+                        long &repaired, const std::function<void()> &progress) {
+    const Mapping mapping(path);
+    const std::string_view text((const char *)mapping.data, mapping.size);
+    const auto write = [&](const std::vector<int> &ids) {
+        const std::vector<uint16_t> narrow(f.width == 2 ? ids.begin() : ids.end(), ids.end());
+        out.write(f.width == 2 ? (const void *)narrow.data() : ids.data(), ids.size() * f.width);
+        f.tokens += ids.size();
+    };
+    const auto encode = [&](std::string_view stretch) {
+        for (std::string_view part : tokenizer.parts(stretch)) {
+            write(tokenizer.encode_plain(repair_utf8(part, &repaired)));
+            f.bytes += part.size();
+            progress();
+        }
+    };
+    const bool last = !f.train_tokens && f.bytes + text.size() > f.train_bytes;
+    const size_t at = f.train_bytes - f.bytes, cut = last ? cut_near(text, at, (text.size() - at) / 2) : 0;
+    if (cut) encode(text.substr(0, cut));
+    if (last) f.train_bytes = f.bytes, f.train_tokens = f.tokens;
+    encode(text.substr(cut));
+    if (tokenizer.find(end_token) >= 0) write({tokenizer.find(end_token)});
+}
+
+static void encode_files(const std::vector<std::string> &paths, const Tokenizer &tokenizer,
+                         const std::string &target, Footer f) {
+    size_t total = 0;
+    long repaired = 0;
+    for (const std::string &path : paths) total += fs::file_size(path);
+    f.train_bytes = total - std::min(total / 20, most_held_out_bytes);
+    std::optional<Progress> bar;                         // only where it takes more than a moment
+    if (total > 1 << 24) bar.emplace(0, (long)(total >> 20));
+    const CatchInterrupt stop;
+    AtomicFile out(target);
+    for (const std::string &path : paths)
+        encode_file(path, tokenizer, out, f, repaired, [&] {
+            if (interrupted) throw Interrupted();
+            if (bar) bar->update((long)f.bytes >> 20, "MiB of text become tokens");
+        });
+    out.write(&f, sizeof f);
+    out.commit();
+    if (repaired) std::cerr << "the text is not all UTF-8; " << repaired << " times replaced by U+FFFD\n";
+}
+
+// The mapped ids and their footer, if the file is there, whole, and made of just this.
+static std::optional<Footer> open_ids(const std::string &path, uint64_t made_of, Tokens &tokens) {
+    if (!fs::is_regular_file(path) || fs::file_size(path) < sizeof(Footer)) return {};
+    tokens.file = std::make_shared<Mapping>(path);
+    Footer f, expected;
+    memcpy(&f, tokens.file->data + tokens.file->size - sizeof f, sizeof f);
+    const bool whole = memcmp(f.magic, expected.magic, sizeof f.magic) == 0 && f.made_of == made_of &&
+                       (f.width == 2 || f.width == 4) && tokens.file->size - sizeof f == f.tokens * f.width &&
+                       f.train_tokens <= f.tokens;
+    tokens.width = (int)f.width;
+    tokens.count = f.tokens;
+    return whole ? std::optional(f) : std::nullopt;
+}
+
+// Every file of a folder is a document; so is a single file. The last twentieth of the bytes is held out, so
+// that tokenizers can be compared on the same text.
+static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
+    const std::vector<std::string> paths = files_below(source);
+    const std::string tokenizer_json = tokenizer.to_json();
+    std::string ingredients = tokenizer_json;
+    for (const std::string &path : paths)
+        ingredients += cat("\n", path, " ", fs::file_size(path), " ",
+                           fs::last_write_time(path).time_since_epoch().count());
+    const fs::path place = fs::weakly_canonical(source);
+    const std::string stem = place.stem().string();
+    std::ostringstream name;                             // one file for each pair of source and tokenizer
+    if (stem.size() < 60) name << stem << "-";
+    name << std::hex << fingerprint(place.string() + tokenizer_json) << ".ids";
+    const std::string target = cache_folder() + "/" + name.str();
+
+    Corpus c;
+    c.source = source;
+    c.seed = seed;
+    const Footer f = {.made_of = fingerprint(ingredients),
+                      .train_bytes = 0,
+                      .width = tokenizer.size() <= 1 << 16 ? 2u : 4u};
+    c.train.V = tokenizer.size();
+    if (!open_ids(target, f.made_of, c.train)) {
+        std::error_code cannot;
+        fs::create_directories(cache_folder(), cannot);
+        if (cannot || access(cache_folder().c_str(), W_OK) != 0)
+            fail("the folder for a text's ids, " + cache_folder() + ", cannot be written",
+                 "XDG_CACHE_HOME names another place for it");
+        encode_files(paths, tokenizer, target, f);
+    }
+    const auto known = open_ids(target, f.made_of, c.train);
+    expect(known, target, ": was replaced while it was read");
+    expect(known->tokens >= 40, "--data ", source, ": ", known->tokens, " tokens are too few to train on");
+    c.valid = c.train;
+    c.valid.first = c.train.count = known->train_tokens;
+    c.valid.count = known->tokens - known->train_tokens;
+    c.valid_bytes_per_token = (double)(known->bytes - known->train_bytes) / c.valid.count;
+    return c;
+}
+
+Corpus load_corpus(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
+    if (source == "stories") return stories(tokenizer, seed);
+    if (!fs::exists(source))
+        fail("--data " + source + ": no such file or folder", "or `stories`, the embedded corpus");
+    return files(source, tokenizer, seed);
+}
+
+// ------------------------------------------------------------- [3] tokens become windows
+Sequences read_sequences(const std::string &file, int V) {
+    std::ifstream in(file);
+    expect(in.good(), "--tokens ", file, ": cannot be read");
+    Sequences sequences;
+    int number = 0;
+    for (std::string line; std::getline(in, line);) {
+        number++;
+        std::vector<int> ids;
+        std::istringstream words(line);
+        for (std::string word; words >> word;) {
+            const bool digits = word.find_first_not_of("0123456789") == std::string::npos && word.size() < 10;
+            expect(digits && std::stoi(word) < V, file, ":", number, ": '", word, "' is no token id below ",
+                   V);
+            ids.push_back(std::stoi(word));
+        }
+        if (ids.size() == 1) fail(cat(file, ":", number, ": a sequence of one token has nothing to predict"));
+        if (!ids.empty()) sequences.push_back(ids);
+    }
+    expect(!sequences.empty(), "--tokens ", file, ": no sequence in it");
+    return sequences;
+}
+
+// The start of window g. A file of n windows is gone through in rounds; each has its own offset and order.
+static long window_start(Corpus &c, long g, int T) {
+    const long n = std::max(1l, ((long)c.train.size() - 1 - T) / T), round = g / n;
+    if (c.order_round != round || (long)c.order.size() != n) {
+        c.order.resize(n);
+        c.order_round = round;
+        std::iota(c.order.begin(), c.order.end(), 0);
+        for (long i = n - 1; i > 0; i--)
+            std::swap(c.order[i], c.order[random_bits(c.seed, 11, round, i) % (i + 1)]);
+    }
+    const long slack = (long)c.train.size() - 1 - n * T;
+    return c.order[g % n] * (long)T +
+           (long)(random_bits(c.seed, 12, round, 0) % (std::min<long>(slack, T - 1) + 1));
+}
+
+Sequences windows(Corpus &c, const Tokenizer &tokenizer, long position, int B, int T) {
+    Sequences batch;
+    for (long g = position; g < position + B; g++) {
+        long start = g * T;
+        while (c.next_story >= 0 && (long)c.train.size() < start + T + 1) {
+            const Tale tale = tell(c.seed, c.next_story++);
+            if (!tale.held_out) append_document(c.train.memory, tale.text, tokenizer);
+        }
+        if (c.next_story < 0) {
+            expect((long)c.train.size() > T, "--data ", c.source, ": ", c.train.size(),
+                   " tokens, fewer than one context of ", T);
+            start = window_start(c, g, T);
+        }
+        batch.push_back(c.train.read(start, T + 1));
+    }
+    return batch;
+}

@@ -1,0 +1,32 @@
+// corpus.h: texts become tokens, tokens become windows.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+struct Tokenizer;
+struct Mapping;
+struct Tokens {                                   // ids in memory, or a part of a mapped file that holds them
+    std::vector<int> memory = {};
+    std::shared_ptr<const Mapping> file = {};
+    int width = 4, V = 0;                                // bytes of an id in the file: 2 or 4; below V
+    size_t first = 0, count = 0;                         // the part of the file
+    size_t size() const { return file ? count : memory.size(); }
+    std::vector<int> read(size_t at, size_t count) const;        // a copy
+};
+struct Corpus {                                          // tokens of a text, documents end with the end token
+    std::string source;
+    Tokens train, valid;
+    double valid_bytes_per_token = 1;
+    uint64_t seed = 0;
+    long next_story = -1;                     // of the embedded corpus, which grows as it is read; -1: a file
+    std::vector<int> order;                              // of a file's windows in this round
+    long order_round = -1;
+};
+Corpus load_corpus(const std::string &source, const Tokenizer &, uint64_t seed);    // stories | FILE | FOLDER
+using Sequences = std::vector<std::vector<int>>;
+Sequences read_sequences(const std::string &file, int V);                          // ids, one sequence a line
+// Windows number `position` .. position + B - 1 of T+1 tokens: consecutive, or, of a file,
+// shuffled anew each time through.
+Sequences windows(Corpus &, const Tokenizer &, long position, int B, int T);

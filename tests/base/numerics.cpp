@@ -1,0 +1,205 @@
+// numerics.cpp: the specification of the scalar mathematics that the CPU and CUDA share.
+//
+//   [1] exp   [2] pointwise families   [3] the rotary angle   [4] random numbers   [5] ties
+#include <algorithm>
+#include <limits>
+
+#include "tests/check.h"
+
+// --------------------------------------------------------------------------------------------------- [1] exp
+
+TEST_CASE("exp_of: a float's exponential is within 1.2e-7 of the exact one from -87 to 88") {
+    double worst = 0;
+    float at = 0;
+    const auto look = [&](float x) {
+        const double exact = exp((double)x), error = fabs(exp_of(x) - exact) / exact;
+        if (error > worst) worst = error, at = x;
+    };
+    for (int i = 0; i <= 1750000; i++) look((float)(-87 + 1e-4 * i));
+    for (float x = 1e-30f; x < 1; x *= 1.01f) look(x), look(-x);
+    INFO("worst at ", at);
+    CHECK(worst < 1.2e-7);
+}
+
+TEST_CASE("exp_of: 0 gives exactly 1, and what a softmax subtracts stays at or below 1") {
+    CHECK(exp_of(0.0f) == 1.0f);
+    CHECK(exp_of(-0.0f) == 1.0f);
+    CHECK(exp_of(0.0) == 1.0);
+    for (float x = -1e-9f; x > -90; x *= 1.05f) REQUIRE(exp_of(x) <= 1.0f);
+}
+
+TEST_CASE("exp_of: underflow is 0, overflow is infinite, NaN stays NaN") {
+    const float infinite = std::numeric_limits<float>::infinity();
+    for (float x : {-88.0f, -104.0f, -1e30f, -infinite}) CHECK(exp_of(x) == 0.0f);
+    for (float x : {89.0f, 1e30f, infinite}) CHECK(exp_of(x) == infinite);
+    CHECK(std::isnan(exp_of(std::numeric_limits<float>::quiet_NaN())));
+    CHECK(std::isnan(exp_of(-std::numeric_limits<float>::quiet_NaN())));
+    CHECK(exp_of(-INFINITY * 1.0) == 0.0);
+}
+
+TEST_CASE("exp_of: never falls where its argument grows, in steps that float can tell apart") {
+    float last = 0;
+    for (int i = 0; i <= 175000; i++) {
+        const float y = exp_of((float)(-87 + 1e-3 * i));
+        REQUIRE(y > last);
+        last = y;
+    }
+}
+
+// ------------------------------------------------------------------------------------ [2] pointwise families
+
+TEST_CASE("unary_df: every derivative is the slope of its function") {
+    if (!in_double) return;   // differences of floats say less than the test of unary
+    const double h = 1e-4;
+    for (int f = 0; f < n_unary; f++)
+        for (double x : {-3.0, -1.1, -0.2, 0.3, 1.7, 4.0}) {
+            if (f == unary_log && x < 0) continue;
+            const auto at = [&](double shift) { return unary_f(f, (real)(x + shift)); };
+            const double slope = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+            INFO("function ", f, " at ", x);
+            CHECK(fabs(unary_df(f, (real)x, unary_f(f, (real)x)) - slope) < 1e-9 * (1 + fabs(slope)));
+        }
+}
+
+TEST_CASE("binary_df: both derivatives are the slopes of their function") {
+    if (!in_double) return;                              // as above
+    const double h = 1e-4;
+    for (int f = 0; f < n_binary; f++)
+        for (const auto &pair : {std::pair{1.0, 2.0}, {2.0, 1.0}, {-0.5, 0.3}, {-1.0, -2.0}}) {
+            const double x = pair.first, y = pair.second;
+            real dx, dy;
+            binary_df(f, (real)x, (real)y, dx, dy);
+            const auto at = [&](double a, double b) { return binary_f(f, (real)(x + a), (real)(y + b)); };
+            INFO("function ", f, " at ", x, ", ", y);
+            CHECK(fabs(dx - (at(h, 0) - at(-h, 0)) / (2 * h)) < 1e-9);
+            CHECK(fabs(dy - (at(0, h) - at(0, -h)) / (2 * h)) < 1e-9);
+        }
+}
+
+TEST_CASE("unary_f: the tails of sigmoid, silu and log_sigmoid are finite and right") {
+    CHECK(sigmoid_of(-1000) == 0);
+    CHECK(sigmoid_of(1000) == 1);
+    CHECK(unary_f(unary_silu, -1000) == 0);
+    CHECK(unary_f(unary_silu, 1000) == 1000);
+    CHECK(log_sigmoid_of(-1000) == -1000);
+    CHECK(log_sigmoid_of(1000) == 0);
+    CHECK(unary_df(unary_log_sigmoid, -1000, log_sigmoid_of(-1000)) == 1);
+    CHECK(unary_df(unary_log_sigmoid, 1000, log_sigmoid_of(1000)) == 0);
+}
+
+// exp(x) - x - 1 is x^2 / 2 near 0, far below the rounding of the 1 in it: its error is absolute.
+TEST_CASE("unary_f: k3, the estimate of a KL divergence, is right to the rounding of 1 and 0 at 0") {
+    CHECK(unary_f(unary_k3, 0) == 0);
+    double worst = 0, lowest = 0;
+    for (double size = 1e-6; size < 1; size *= 1.003)
+        for (const real x : {(real)size, (real)-size}) {
+            const double exact = expm1((double)x) - x, got = unary_f(unary_k3, x);
+            worst = std::max(worst, fabs(got - exact) / exp((double)x));
+            lowest = std::min(lowest, got);
+        }
+    CHECK(worst < 2 * std::numeric_limits<real>::epsilon());
+    CHECK(lowest > -std::numeric_limits<real>::epsilon());
+}
+
+// -------------------------------------------------------------------------------------- [3] the rotary angle
+
+TEST_CASE("rope_frequency: YaRN of V2 turns pairs up to 10 as trained, from 23 on 40 times slower") {
+    const RopeAngle plain = {10000, 64, rope_plain, 1, 4096, 32, 1},
+                    yarn = {10000, 64, rope_yarn, 40, 4096, 32, 1};
+    const real bar = (real)(4 * std::numeric_limits<real>::epsilon());
+    for (int i = 0; i < 32; i++) {
+        const real theta = rope_frequency(plain, i), mixed = rope_frequency(yarn, i);
+        CHECK(theta == doctest::Approx(pow(10000.0, -2.0 * i / 64)).epsilon(bar));
+        if (i <= 10) CHECK(mixed == theta);
+        if (i >= 23) CHECK(mixed == doctest::Approx(theta / 40).epsilon(bar));
+        if (i > 10 && i < 23) {
+            const double gamma = (i - 10) / 13.0;
+            CHECK(mixed == doctest::Approx((1 - gamma) * theta + gamma * theta / 40).epsilon(bar));
+        }
+    }
+}
+
+TEST_CASE("rope_frequency: linear scaling slows every pair, factor 1 changes nothing") {
+    for (int i = 0; i < 8; i++) {
+        const real theta = rope_frequency({10000, 16, rope_plain, 1, 4096, 32, 1}, i);
+        CHECK(rope_frequency({10000, 16, rope_linear, 4, 4096, 32, 1}, i) == theta / 4);
+        CHECK(rope_frequency({10000, 16, rope_linear, 1, 4096, 32, 1}, i) == theta);
+        CHECK(rope_frequency({10000, 16, rope_yarn, 1, 4096, 32, 1}, i) ==
+              doctest::Approx(theta).epsilon(1e-6));
+    }
+}
+
+TEST_CASE("rope_frequency: a ramp without width stays finite") {
+    for (int i = 0; i < 4; i++) CHECK(std::isfinite(rope_frequency({10000, 8, rope_yarn, 40, 1, 32, 1}, i)));
+}
+
+// ---------------------------------------------------------------------------------------- [4] random numbers
+
+static constexpr int many = 100000;                      // a mean is then known to 1 / sqrt(many) = 0.0032
+
+TEST_CASE("uniform: mean 1/2, variance 1/12, inside (0, 1), flat over ten bins") {
+    double sum = 0, squares = 0;
+    int bins[10] = {};
+    for (int i = 0; i < many; i++) {
+        const double u = uniform(1, 2, 3, i);
+        REQUIRE(u > 0);
+        REQUIRE(u < 1);
+        sum += u;
+        squares += u * u;
+        bins[(int)(10 * u)]++;
+    }
+    CHECK(fabs(sum / many - 0.5) < 0.003);
+    CHECK(fabs(squares / many - 1.0 / 3) < 0.003);
+    double chi = 0;
+    for (int n : bins) chi += (n - many / 10.0) * (n - many / 10.0) / (many / 10.0);
+    CHECK(chi < 27.9);                                   // 9 degrees of freedom: above it once in a thousand
+}
+
+TEST_CASE("normal: mean 0, variance 1, no skew, kurtosis 3") {
+    double m[5] = {};
+    for (int i = 0; i < many; i++)
+        for (int k = 1; k <= 4; k++) m[k] += pow(normal(1, 2, 3, i), k) / many;
+    CHECK(fabs(m[1]) < 0.01);
+    CHECK(fabs(m[2] - 1) < 0.015);
+    CHECK(fabs(m[3]) < 0.04);
+    CHECK(fabs(m[4] - 3) < 0.1);
+}
+
+TEST_CASE("random numbers: neighbours in seed, stream, row and position are uncorrelated, and differ") {
+    const auto number = [](int axis, int i, int shift) {
+        uint64_t k[4] = {7, 7, 7, 7};
+        k[(axis + 1) % 4] = i;                           // walk along another axis
+        k[axis] += shift;
+        return uniform(k[0], k[1], k[2], k[3]);
+    };
+    for (int axis = 0; axis < 4; axis++)
+        for (int shift : {1, 2}) {
+            double product = 0;
+            for (int i = 0; i < many; i++) {
+                const double u = number(axis, i, 0), v = number(axis, i, shift);
+                REQUIRE(u != v);
+                product += 12 * (u - 0.5) * (v - 0.5) / many;
+            }
+            INFO("axis ", axis, ", shift ", shift);
+            CHECK(fabs(product) < 0.015);
+        }
+}
+
+TEST_CASE("random numbers: seed, stream, row and position cannot stand for one another") {
+    CHECK(random_bits(1, 2, 3, 4) == random_bits(1, 2, 3, 4));
+    CHECK(random_bits(1, 2, 3, 4) != random_bits(2, 1, 3, 4));
+    CHECK(random_bits(1, 2, 3, 4) != random_bits(1, 3, 2, 4));
+    CHECK(random_bits(1, 2, 3, 4) != random_bits(1, 2, 4, 3));
+    CHECK(random_bits(0, 0, 0, 1) != random_bits(0, 0, 1, 0));
+}
+
+// -------------------------------------------------------------------------------------------------- [5] ties
+
+TEST_CASE("before: the larger score, then the lower index; never both ways") {
+    CHECK(before(2, 5, 1, 0));
+    CHECK_FALSE(before(1, 0, 2, 5));
+    CHECK(before(1, 0, 1, 5));
+    CHECK_FALSE(before(1, 5, 1, 0));
+    CHECK_FALSE(before(1, 3, 1, 3));
+    CHECK(before(-1, 9, -INFINITY, 0));
+}
