@@ -106,32 +106,44 @@ Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &
 // only chooses; gates come from the unbiased s. The chosen rows are sorted by expert, multiplied group by
 // group, and gathered again with their gates.
 // Shapes: u (B,T,d) = (N,d) rows   s (N,N_r)   idx, slot, g (N,K_r)   rows sorted by expert (N K_r, ...)
+//
+// The gate's gradient, put together from its ops. With y = sum_k g_k E_k(u), g_k = rho s_k / S, S the sum of
+// the chosen s, and s = sigmoid(z):
+//     combine          dg_k = <E_k(u), dy>
+//     normalize_rows   ds_k = (rho dg_k - sum_j dg_j g_j) / S         an expert gains what it does better than
+//     pick, sigmoid    dz_k = s_k (1 - s_k) ds_k                      the mean; who was not chosen gains nothing
 static Tensor routed(const MoE &w, const Tensor &u, const Dispatch &to, const Tensor &g) {
     Tensor x = gather_rows(u, to.token, to.slot);                                    // (N K_r,d)
     Tensor a = swiglu(matmul_grouped(x, w.W_g, to.offsets), matmul_grouped(x, w.W_u, to.offsets));
     return combine(matmul_grouped(a, w.W_2, to.offsets), to.slot, g);                // V3 (12)   routed
 }
 
-// L_Bal = alpha sum_i f_i P_i per sequence: linear in s', with constants f_i.                    V3 (17)-(20)
-static Tensor balance_loss(const Config &c, const Tensor &s, const Tensor &idx, int T) {
+// L_Bal = alpha sum_i f_i P_i, the mean over sequences: linear in s', with constants f_i.        V3 (17)-(20)
+static Tensor balance_loss(const Config &c, const Tensor &s, const Tensor &idx, const Step &step) {
     const bool printed = c.counted == Counted::unbiased;                             // else [code]: selected
-    Tensor chosen = printed ? topk(s, {}, {.K = c.K_r}) : idx;                       // V3 (18)
+    Tensor chosen = printed ? topk(s, {}, {.K = c.K_r}, step.pos) : idx;             // V3 (18)
     Tensor s_prime = c.gate == Gate::sigmoid ? normalize_rows(s, 1, 1e-20) : s;      // V3 (19)
-    return weighted_sum(s_prime, balance(chosen, c.N_r, T, c.alpha));                // V3 (17)
+    Tensor f = balance(chosen, c.N_r, step.pos.shape[1], c.alpha * step.aux->share);
+    return weighted_sum(s_prime, f);                                                 // V3 (17)
+}
+
+// Which experts: a token's own choice, or one that was recorded and is imposed.
+static Tensor choice(const MoE &w, const Config &c, const Tensor &s, const Step &step) {
+    if (step.imposed) return step.imposed->at(step.aux->routing.size());
+    return topk(s, w.b, {c.K_r, c.groups, c.M, c.group_best}, step.pos);             // V3 (16)   node-limited
 }
 
 Tensor moe(const MoE &w, const Config &c, const Tensor &h, const Step &step) {
     Tensor u = reshape(h, {h.shape.rows(), c.d});
     Tensor z = matmul(u, w.e);
     Tensor s = c.gate == Gate::sigmoid ? sigmoid(z) : softmax(z);                    // V3 (15)   MoE (5)
-    Tensor idx = topk(s, w.b, {c.K_r, c.groups, c.M, c.group_best});                 // V3 (16)   node-limited
+    Tensor idx = choice(w, c, s, step);
     Tensor g_prime = pick(s, idx);                                                   // V3 (14)
     Tensor g = c.norm_gates ? normalize_rows(g_prime, c.rho, 1e-20) : times(g_prime, c.rho);  // V3 (13)
     Dispatch to = dispatch(idx, c.N_r);
     if (step.aux) {
-        scale_add(w.load, to.counts, 1, 1);                                          // for the bias update
-        step.aux->routing.push_back({s, idx});
-        if (c.alpha > 0) step.aux->balance.push_back(balance_loss(c, s, idx, h.shape[1]));
+        step.aux->routing.push_back({s, idx, to.counts});
+        if (c.alpha > 0) step.aux->losses.push_back({"balance", balance_loss(c, s, idx, step)});
     }
     Tensor y = routed(w, u, to, g);
     if (c.N_s > 0) y = add(ffn(w.shared, u), y);                                     // V3 (12)   shared
@@ -152,8 +164,8 @@ Tensor block(const Block &w, const Config &c, const Tensor &h, const Step &step,
     return add(u, c.has_experts(layer) ? moe(w.moe, c, y, step) : ffn(w.ffn, y));    // V3 (12)   residual
 }
 
-Tensor trunk(const Model &m, const Tensor &ids, const Step &step) {
-    Tensor h = gather_rows(m.Emb, ids);
+Tensor trunk(const Model &m, const Step &step) {
+    Tensor h = gather_rows(m.Emb, step.ids);
     for (int l = 0; l < m.c.n_layers; l++) h = block(m.blocks[l], m.c, h, step, l);
     return rmsnorm(h, m.g, m.c.eps);
 }
@@ -164,8 +176,8 @@ Tensor trunk(const Model &m, const Tensor &ids, const Step &step) {
 // embedding and head. ids (B,T-k) are tokens 1+k .. T. h^0 is the trunk's output after its final norm
 // [code]. The stored matrix takes the embedding first [code]; the paper prints the hidden state first, the
 // same map with columns exchanged.
-Tensor mtp(const MTP &w, const Model &m, const Tensor &h, const Tensor &ids, const Step &step) {
-    Tensor e = rmsnorm(gather_rows(m.Emb, ids), w.g_e, m.c.eps);
+Tensor mtp(const MTP &w, const Model &m, const Tensor &h, const Step &step) {
+    Tensor e = rmsnorm(gather_rows(m.Emb, step.ids), w.g_e, m.c.eps);
     Tensor h_prime = matmul(concat(e, rmsnorm(h, w.g_h, m.c.eps)), w.M);             // V3 (21)
     return block(w.block, m.c, h_prime, step, m.c.n_layers);                         // V3 (22)
 }

@@ -153,12 +153,12 @@ static __global__ void slice_bwd(const __grid_constant__ Call c) {
 
 void gpu::slice_backward(const Call &c) { launch(slice_bwd, blocks_for(c.dout[0].numel()), per_block, 0, c); }
 
-// ---------------------------------------------------------------- pick:  y_nk = s[n, idx_nk]
+// ---------------------------------------------------------------- pick:  y_nk = s[n, idx_nk], 0 for -1
 static __global__ void pick_fwd(const __grid_constant__ Call c) {
     const auto &[s, idx] = c.inputs<2>();
     const View &y = c.out[0];
     const long e = element();
-    if (e < y.numel()) y[e] = s.row(e / idx.width())[idx.id(e)];
+    if (e < y.numel()) y[e] = idx.id(e) < 0 ? 0 : s.row(e / idx.width())[idx.id(e)];
 }
 
 void gpu::pick_forward(const Call &c) { launch(pick_fwd, blocks_for(c.out[0].numel()), per_block, 0, c); }
@@ -169,7 +169,8 @@ static __global__ void pick_bwd(const __grid_constant__ Call c) {
     const int K = idx.width();
     const long n = element();
     if (n >= dy.rows()) return;
-    for (int k = 0; k < K; k++) ds.row(n)[idx.id(n * K + k)] += dy.row(n)[k];
+    for (int k = 0; k < K; k++)
+        if (idx.id(n * K + k) >= 0) ds.row(n)[idx.id(n * K + k)] += dy.row(n)[k];
 }
 
 void gpu::pick_backward(const Call &c) { launch(pick_bwd, blocks_for(c.dout[0].rows()), per_block, 0, c); }

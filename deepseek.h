@@ -87,7 +87,6 @@ struct MLA { Tensor W_DQ, g_q, W_UQ, W_QR, W_DKV, g_kv, W_KR, W_UK, W_UV, W_O; }
 struct FFN { Tensor W_g, W_u, W_2; };                    // (d_ff,d), (d_ff,d), (d,d_ff)
 struct MoE {
     Tensor e, b;                                       // centroids (N_r,d); selection bias (N_r), not trained
-    Tensor load;                                         // ints (N_r): tokens sent since the last bias update
     Tensor W_g, W_u, W_2;                                // (N_r,d_e,d), (N_r,d_e,d), (N_r,d,d_e)
     FFN shared;                                          // N_s experts are one of N_s times the width
 };
@@ -117,17 +116,30 @@ struct Cache { Tensor rows, length; };                   // (B,T_max,n,d), (B): 
 struct LayerCache { Cache latent = {}, k = {}, v = {}; };        // MLA: the latent; MHA, GQA: keys and values
 struct Caches { std::vector<LayerCache> layers; };
 
-struct Routing { Tensor s, idx; };                       // what a router saw and chose, for reports
-struct Aux {
-    std::vector<Tensor> balance;
-    std::vector<Routing> routing;
+// ======================================================================== [3] what a layer must know, and tells
+
+struct Routing { Tensor s, idx, counts; };            // a router's scores, choices, and tokens of each expert
+struct Term {
+    std::string name;
+    Tensor value;
+};                                                       // a scalar of the loss
+struct Aux {                         // what layers report; who reads it decides what to do with it
+    double share = 1;                                    // of the step's sequences that are in this batch
+    std::vector<Term> losses = {};                       // "balance", ...: to be added to the loss
+    std::vector<Routing> routing = {};                   // router by router, in the order of the layers
 };
-struct Step {                    // what a layer must know besides its weights. Training: no past, spans [0,t]
-    Tensor pos, where;                                   // (B,T), (B,T,2)
-    Tensor at = {};                                      // (B,T): rows of the cache to write, -1 for padding
+// Made once for a batch. A position of -1 is padding: it sees nothing, goes to no expert, counts in no mean.
+struct Step {
+    Tensor ids = {};                                     // (B,T)
+    Tensor pos = {};                                     // (B,T)
+    Where where = {};                                    // what each query sees
+    Tensor at = {};                                      // decoding: rows of the cache to write
     Caches *past = nullptr;
-    Aux *aux = nullptr;          // training: balance losses are collected, experts counted
+    Aux *aux = nullptr;
+    const std::vector<Tensor> *imposed = nullptr;  // choices of experts, router by router, instead of its own
 };
+
+// =================================================================================== [4] layers, and the models
 
 Tensor mha(const MHA &, const Config &, const Tensor &h, const Step &, LayerCache *past);
 Tensor mla(const MLA &, const Config &, const Tensor &h, const Step &);
@@ -135,5 +147,5 @@ Tensor mla_absorbed(const MLA &, const Config &, const Tensor &h, const Step &, 
 Tensor ffn(const FFN &, const Tensor &u);
 Tensor moe(const MoE &, const Config &, const Tensor &u, const Step &);
 Tensor block(const Block &, const Config &, const Tensor &h, const Step &, int layer);
-Tensor trunk(const Model &, const Tensor &ids, const Step &);        // (B,T) -> (B,T,d), after the final norm
-Tensor mtp(const MTP &, const Model &, const Tensor &h, const Tensor &ids, const Step &);    // h^{k-1} -> h^k
+Tensor trunk(const Model &, const Step &);                           // -> (B,T,d), after the final norm
+Tensor mtp(const MTP &, const Model &, const Tensor &h, const Step &);                   // h^{k-1} -> h^k

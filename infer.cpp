@@ -18,20 +18,23 @@ Decoder::Decoder(const Model &m, int B, int T_max) : m(m), B(B), T_max(T_max), l
 // nowhere). last[b] becomes the row of b's last token, at[b] 0, if it has one in this chunk.
 static Tensor feed_chunk(Decoder &d, const Sequences &tokens, size_t from_token, int T,
                          std::vector<int> &last, std::vector<int> &at) {
-    std::vector<int> ids, pos, where;
+    std::vector<int> ids, pos, keys;
     for (int b = 0; b < d.B; b++) {
         for (int t = 0; t < T; t++) {
             const bool real_token = from_token + t < tokens[b].size();
             ids.push_back(real_token ? tokens[b][from_token + t] : 0);
             pos.push_back(real_token ? d.length[b]++ : -1);
-            where.insert(where.end(), {0, pos.back()});
+            keys.insert(keys.end(), {0, pos.back()});
             if (real_token) last[b] = b * T + t, at[b] = 0;
         }
     }
     const Tensor position = from(pos, {d.B, T}, "pos");
-    Step step = {
-        .pos = position, .where = from(where, {d.B, T, 2}, "where"), .at = position, .past = &d.caches};
-    return trunk(d.m, from(ids, {d.B, T}, "ids"), step);
+    const Step step = {.ids = from(ids, {d.B, T}, "ids"),
+                       .pos = position,
+                       .where = {from(keys, {d.B, T, 2}, "where")},
+                       .at = position,
+                       .past = &d.caches};
+    return trunk(d.m, step);
 }
 
 Tensor Decoder::feed(const Sequences &tokens, int chunk) {

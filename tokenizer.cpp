@@ -186,7 +186,7 @@ public:
 // was seen, some of which have changed since (a look at the symbols tells). The heap of pairs is lazy in the
 // same way: an entry whose count is out of date goes back with the true one. `aaa` holds two pairs (a,a);
 // places are taken in order, so it becomes `(aa) a`.
-class Learner {
+class MergeLearner {
 public:
     std::vector<Merge> merges;
 
@@ -751,7 +751,7 @@ Tokenizer Trainer::train(int vocabulary, const std::function<void(int, int)> &pr
     Tokenizer t = tokenizer;
     expect(vocabulary >= t.size(), "train: a vocabulary of ", vocabulary, " has no room for ", t.size() - 256,
            " added tokens and 256 bytes");
-    Learner learner;
+    MergeLearner learner;
     for (const auto &[word, count] : words) {
         std::vector<int> symbols;
         for (unsigned char byte : word) symbols.push_back(t.tables->of_byte[byte]);

@@ -1,7 +1,7 @@
 // train.cpp: from a batch of tokens to better weights.
 //
 // An objective is a function of a filled batch that returns scalars; backward() does the rest. One training
-// step: read windows, objective, backward (as often as --accumulate says, gradients add up), then AdamW on
+// step: read sequences, objective, backward (as often as --accumulate says, gradients add up), then AdamW on
 // every weight and the bias update of every router. Within a step nothing waits for results of the device;
 // only the report at its end does.
 //
@@ -13,45 +13,66 @@
 #include "src/train/training.h"
 
 // -------------------------------------------------------------------------------------------- [1] objectives
-// Language modelling, with what the model brings along: MTP modules and the routers' balance losses.
-//   L_main  = -1/T sum_i log P(t_{i+1})
-//   L_MTP^k = -1/T sum_i log P^k(t_{i+k+1}), i up to T-k; the divisor stays T                      V3 (24)
+Tensor Losses::term(const std::string &name) const {
+    for (const Term &t : terms)
+        if (t.name == name) return t.value;
+    return {};
+}
+
+// Adds to the term of that name.
+static void collect(std::vector<Term> &terms, const std::string &name, const Tensor &value) {
+    for (Term &term : terms)
+        if (term.name == name) return void(term.value = add(term.value, value));
+    terms.push_back({name, value});
+}
+
+// Language modelling, with what the model brings along: MTP modules and the losses of its layers.
+//   L_main  = -1/T sum_i w_i log P(t_{i+1})
+//   L_MTP^k = -1/T sum_i w_i log P^k(t_{i+k+1}), i up to T-k; the divisor stays T                   V3 (24)
 //   L       = L_main + lambda/D sum_k L_MTP^k + sum over layers of L_Bal                          V3 (25)
-Losses language_modelling(const Model &m, const Batch &b, Aux *aux) {
-    Aux unused;
-    Aux &collected = aux ? *aux : unused;
-    Step step = causal(b.B, b.T);
-    step.aux = &collected;
+Losses language_modelling(const Model &m, const Batch &b, Aux *report) {
+    expect(b.divisor > 0, "the batch has no token to learn: all weights are 0");
+    Aux unused, &aux = report ? *report : unused;
+    aux.share = b.share;
     Losses l;
-    Tensor h = trunk(m, b.ids, step);
-    l.lm = weighted_sum(logp(h, m.output_head(), b.next).logp, {}, -1.0 / b.targets);    // V3 (24)   k = 0
-    l.total = l.lm;
-    for (size_t k = 1; k <= b.mtp_ids.size(); k++) {
-        const int T_k = b.T - (int)k;
-        Step shorter = causal(b.B, T_k);
-        shorter.aux = &collected;
-        h = mtp(m.mtp[k - 1], m, slice(h, 1, 0, T_k), b.mtp_ids[k - 1], shorter);        // V3 (21)(22)
-        Tensor read = rmsnorm(h, m.mtp[k - 1].g_out, m.c.eps);
-        Tensor P = logp(read, m.output_head(), b.mtp_next[k - 1]).logp;      // V3 (23)   the model's own head
-        Tensor loss = weighted_sum(P, {}, -1.0 / b.targets);                             // V3 (24)
-        l.mtp = l.mtp ? add(l.mtp, loss) : loss;
+    std::vector<Term> mean_of_modules;
+    Tensor h;
+    for (int k = 0; k < (int)b.reading.size(); k++) {
+        const Reading &r = b.reading[k];
+        Step step = r.step;
+        step.aux = &aux;
+        h = k == 0 ? trunk(m, step) : mtp(m.mtp[k - 1], m, slice(h, 1, 0, b.T - k), step);      // V3 (21)(22)
+        const Tensor h_out = k == 0 ? h : rmsnorm(h, m.mtp[k - 1].g_out, m.c.eps);
+        const Tensor y = logp(h_out, m.output_head(), r.next).logp;          // V3 (23)   the model's own head
+        if (k == 0) {
+            l.total = weighted_sum(y, r.weight, -1 / b.divisor);                         // V3 (24)   k = 0
+            l.terms = {{"lm", l.total}};
+            for (const Kind &kind : b.kinds)
+                collect(l.terms, "lm_" + kind.name, weighted_sum(detach(y), kind.weight, -1 / kind.divisor));
+        } else {
+            collect(mean_of_modules, "mtp", weighted_sum(y, r.weight, -1 / b.divisor / m.c.D));  // V3 (24)
+        }
     }
-    if (l.mtp) l.total = add(l.total, times(l.mtp, m.c.lambda / m.c.D));                 // V3 (25)
-    for (const Tensor &loss : collected.balance) l.balance = l.balance ? add(l.balance, loss) : loss;
-    if (l.balance) l.total = add(l.total, l.balance);
+    for (const Term &term : mean_of_modules) {
+        collect(l.terms, term.name, term.value);
+        l.total = add(l.total, times(term.value, m.c.lambda));                           // V3 (25)
+    }
+    for (const Term &term : aux.losses) {
+        collect(l.terms, term.name, term.value);
+        l.total = add(l.total, term.value);
+    }
     return l;
 }
 
-double evaluate(const Model &m, const std::vector<Sequences> &batches,
+double evaluate(const Model &m, const std::vector<Examples> &batches,
                 const std::function<void(long)> &progress) {
     NoGrad off;
-    double nats = 0;
-    long targets = 0;
+    double nats = 0, targets = 0;
     for (size_t i = 0; i < batches.size(); i++) {
         const Batch b = make_batch(batches[i], 0);
-        nats += (double)item(
-            weighted_sum(logp(trunk(m, b.ids, causal(b.B, b.T)), m.output_head(), b.next).logp, {}, -1));
-        targets += b.targets;
+        const Reading &r = b.reading[0];
+        nats -= (double)item(weighted_sum(logp(trunk(m, r.step), m.output_head(), r.next).logp, r.weight));
+        targets += b.divisor;
         if (progress) progress((long)i + 1);
     }
     return nats / targets;
@@ -60,37 +81,40 @@ double evaluate(const Model &m, const std::vector<Sequences> &batches,
 // --------------------------------------------------------------------------------------------- [2] schedules
 // All start with a linear warm-up. multistep is LLM section 2.3: 1, then 0.316 from 80% and 0.1 from 90% of
 // the run. wsd: warm-up, stable, and a linear decay over the last fifth. cosine ends at a tenth.
-static long warmup_steps(const Options &o) { return o.warmup >= 0 ? o.warmup : std::min(100l, o.steps / 10); }
-
-double learning_rate(const Options &o, long step) {
-    const long warmup = warmup_steps(o);
+double learning_rate(const TrainOptions &o, long step) {
+    const long warmup = o.warmup >= 0 ? o.warmup : std::min(100l, o.steps / 10);
     if (step < warmup) return o.lr * (step + 1) / warmup;
     const double p = (double)step / o.steps;
     if (o.schedule == "constant") return o.lr;
     if (o.schedule == "multistep") return o.lr * (p < 0.8 ? 1 : p < 0.9 ? 0.316 : 0.1);
     if (o.schedule == "wsd") return o.lr * (p < 0.8 ? 1 : std::max(0.0, (1 - p) / 0.2));
-    expect(o.schedule == "cosine", "--schedule ", o.schedule,
-           ": not one of constant, cosine, multistep, wsd");
+    assert(o.schedule == "cosine");
     const double q = (double)(step - warmup) / std::max(1l, o.steps - warmup);
     return o.lr * (0.1 + 0.45 * (1 + std::cos(3.14159265358979 * std::min(1.0, q))));
 }
 
 // ----------------------------------------------------------------------------------------- [3] the optimiser
 Optimiser::Optimiser(Model &m) : norm2(zeros({1}, "norm2")) {
-    visit(m, [&](const std::string &, Tensor &W, Group group, const Shape &shape) {
-        if (group == Group::bias || group == Group::counter) return;
-        entries.push_back({W, zeros(shape, "m"), zeros(shape, "v"), group});
+    visit(m, [&](const std::string &name, Tensor &W, const Spec &spec) {
+        if (W.s->wants_grad)
+            entries.push_back({name, W, zeros(W.shape, "m"), zeros(W.shape, "v"), spec.group});
     });
 }
 
 void Optimiser::zero_grad() {
     for (const Entry &e : entries) ::zero_grad(e.W);
+    norm2.s->home->zero(norm2.s->data, sizeof(real));    // it may be NaN, which no factor clears
+}
+
+// 0 times a loss that is not finite is NaN: then adamw leaves everything as it is, as for a gradient.
+void Optimiser::watch(const Tensor &loss) {
+    NoGrad off;
+    scale_add(norm2, loss, 1, 0);
 }
 
 // Weight decay on matrices only: not on gains, not on the embedding.                              [ours]
-void Optimiser::step(const Options &o, double lr, int step) {
+void Optimiser::step(const TrainOptions &o, double lr, int step) {
     NoGrad off;
-    scale_add(norm2, norm2, 0, 0);
     for (const Entry &e : entries) sum_squares(gradient(e.W), norm2);
     for (const Entry &e : entries)
         adamw(e.W, e.m, e.v, gradient(e.W), norm2,
@@ -98,12 +122,13 @@ void Optimiser::step(const Options &o, double lr, int step) {
                .beta1 = o.beta1,
                .beta2 = o.beta2,
                .eps = o.adam_eps,
-               .decay = e.group == Group::matrix ? o.weight_decay : 0,
+               .decay = decays(e.group) ? o.weight_decay : 0,
                .clip = o.clip,
                .step = step});
 }
 
 // ---------------------------------------------------------------------------------------------- [4] one step
+// Of the trunk, then of the modules: the order in which Aux meets them.
 static std::vector<const MoE *> routers(const Model &m) {
     std::vector<const MoE *> list;
     for (const Block &b : m.blocks)
@@ -111,12 +136,6 @@ static std::vector<const MoE *> routers(const Model &m) {
     for (const MTP &k : m.mtp)
         if (k.block.moe.e) list.push_back(&k.block.moe);
     return list;
-}
-
-std::vector<std::vector<int>> expert_load(const Model &m) {
-    std::vector<std::vector<int>> load;
-    for (const MoE *w : routers(m)) load.push_back(int_values(w->load));
-    return load;
 }
 
 double max_violation(const std::vector<std::vector<int>> &load) {
@@ -128,42 +147,92 @@ double max_violation(const std::vector<std::vector<int>> &load) {
     return load.empty() ? 0 : sum / load.size();
 }
 
-// The load is that of the whole batch, all micro-batches together; it starts again from 0.     [LF] Alg. 1
-static void update_biases(const Model &m) {
+// The load is that of the whole step, all micro-batches together.            loss-free balancing, Algorithm 1
+static void add_load(std::vector<Tensor> &load, const Aux &aux) {
     NoGrad off;
-    for (const MoE *w : routers(m)) {
-        if (m.c.gamma > 0) bias_update(w->b, w->load, m.c.gamma);
-        scale_add(w->load, w->load, 0, 0);
+    for (size_t i = 0; i < aux.routing.size(); i++) {
+        if (i == load.size()) load.push_back(zero_ints(aux.routing[i].counts.shape, "load"));
+        scale_add(load[i], aux.routing[i].counts, 1, 1);
     }
 }
 
-Training::Training(const Options &options, Model &&m) : o(options), model(std::move(m)), optimiser(model) {}
+static void update_biases(Model &m, const std::vector<Tensor> &load) {
+    NoGrad off;
+    const auto list = routers(m);
+    for (size_t i = 0; i < load.size() && m.c.gamma > 0; i++) bias_update(list[i]->b, load[i], m.c.gamma);
+}
 
-StepReport Training::train_step(const std::function<Sequences(long position)> &read) {
+double StepReport::term(const std::string &name) const {
+    for (const auto &[known, value] : terms)
+        if (known == name) return value;
+    return 0;
+}
+
+Training::Training(const TrainOptions &options, Model &&m) : o(options), policy(std::move(m)) {}
+
+// Only here does anything wait for the device.
+static StepReport report(const std::vector<Losses> &parts, const std::vector<Tensor> &load,
+                         const Optimiser &opt) {
     StepReport r = {};
-    r.lr = learning_rate(o, step);
-    optimiser.zero_grad();
-    std::vector<Losses> parts;
-    for (int i = 0; i < o.accumulate; i++) {
-        const Batch b = make_batch(read(position), model.c.D);
-        TapeGuard clear;
-        parts.push_back(language_modelling(model, b));
-        backward(o.accumulate == 1 ? parts.back().total : times(parts.back().total, 1.0 / o.accumulate));
-        position += b.B;
-        r.tokens += b.targets;
+    for (const Losses &l : parts) {
+        r.loss += item(l.total);
+        for (const Term &term : l.terms) {
+            const auto same = [&](const auto &known) { return known.first == term.name; };
+            auto at = std::find_if(r.terms.begin(), r.terms.end(), same);
+            if (at == r.terms.end()) at = r.terms.insert(at, {term.name, 0});
+            at->second += item(term.value);
+        }
     }
-    optimiser.step(o, r.lr, (int)++step);
-    for (const Losses &l : parts) {                      // only now does anything wait for the device
-        r.loss += item(l.total) / o.accumulate;
-        r.lm += item(l.lm) / o.accumulate;
-        r.mtp += l.mtp ? item(l.mtp) / o.accumulate : 0;
-        r.balance += l.balance ? item(l.balance) / o.accumulate : 0;
-    }
-    r.gradient_norm = std::sqrt(item(optimiser.norm2));
-    r.load = expert_load(model);
+    for (const Tensor &counts : load) r.load.push_back(int_values(counts));
     r.max_vio = max_violation(r.load);
-    update_biases(model);
-    if (!std::isfinite(r.loss))
-        fail(cat("step ", step, ": the loss is ", r.loss), "a lower --lr or a longer --warmup");
+    r.gradient_norm = std::sqrt(item(opt.norm2));
     return r;
+}
+
+StepReport Training::train_step(const std::function<Examples(long position)> &read) {
+    std::vector<Examples> lists;
+    long next = position;
+    for (int i = 0; i < o.accumulate; i++) {
+        lists.push_back(read(next));
+        next += (long)lists.back().size();
+    }
+    policy.optimiser.zero_grad();
+    std::vector<Losses> parts;
+    std::vector<Tensor> load;
+    long tokens = 0;
+    const std::vector<Batch> batches = make_batches(lists, policy.model.c.D);
+    for (const Batch &b : batches) {
+        TapeGuard clear;
+        Aux aux;
+        parts.push_back(language_modelling(policy.model, b, &aux));
+        backward(parts.back().total);
+        policy.optimiser.watch(parts.back().total);
+        add_load(load, aux);
+        tokens += b.tokens;
+    }
+    const double lr = learning_rate(o, step);
+    policy.optimiser.step(o, lr, (int)step + 1);
+    StepReport r = report(parts, load, policy.optimiser);
+    if (!std::isfinite(r.gradient_norm))
+        fail(cat("step ", step + 1, " was not taken: its loss is ", r.loss, ", the norm of its gradient ",
+                 r.gradient_norm),
+             "a lower --lr or a longer --warmup");
+    update_biases(policy.model, load);
+    step++;
+    position = next;
+    r.lr = lr;
+    r.tokens = tokens;
+    return r;
+}
+
+// Names of the weights that no gradient has reached since the run began: their second moments are still 0.
+std::vector<std::string> Optimiser::untouched() const {
+    NoGrad off;
+    std::vector<std::string> names;
+    for (const Entry &e : entries) {
+        const Tensor total = zeros({1});
+        sum_squares(e.v, total);
+        if (item(total) == 0) names.push_back(e.name);
+    }
+    return names;
 }

@@ -98,6 +98,8 @@ AtomicFile::AtomicFile(const std::string &path) : path(path) {
     }
 }
 
+bool AtomicFile::is_temporary(const std::string &name) { return name.find(".tmp-") != std::string::npos; }
+
 AtomicFile::~AtomicFile() {
     if (file >= 0) ::close(file);
     if (!temporary.empty()) ::unlink(temporary.c_str());

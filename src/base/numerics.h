@@ -7,12 +7,15 @@
 //   [1] BOTH, pointwise families   [2] rotary angle   [3] ties
 #pragma once
 #include <math.h>      // never <cmath> alone: without this header the global exp(float) is the double one
+#include <limits>
 #include <stdint.h>
 
 #ifndef REAL
 #define REAL float
 #endif
 using real = REAL;     // float; the gradient check is built with double
+
+constexpr real largest_real = std::numeric_limits<real>::max();
 
 #ifdef __CUDACC__
 #define BOTH __host__ __device__ inline

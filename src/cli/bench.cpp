@@ -76,14 +76,14 @@ static double decode_rate(const Model &m, int B, int n) {
 }
 
 static Json bench_model(const std::string &preset, const BenchOptions &b, const Peaks &peak) {
-    Options o;
+    TrainOptions o;
     Config c = load_preset(preset);
     for (const auto &field : b.set) set_field(c, field);
     validate(c);
     o.batch = b.batch;
     const int T = std::min(b.context, c.context);
     Training t(o, initialised(c, 1));
-    const auto read = [&](long position) { return random_batch(c, b.batch, T, (int)position); };
+    const auto read = [&](long position) { return examples(random_batch(c, b.batch, T, (int)position)); };
     t.train_step(read);                                  // fills the pool
     std::vector<double> seconds;
     for (int i = 0; i < b.steps; i++) {
@@ -106,7 +106,7 @@ static Json bench_model(const std::string &preset, const BenchOptions &b, const 
     c.context = T;                                       // the attention's share depends on it
     const double fraction = census(c).flops_per_token * rate / peak.flops;
     const int n = std::min(64, T / 2);
-    const double alone = decode_rate(t.model, 1, n), eight = decode_rate(t.model, 8, n);
+    const double alone = decode_rate(t.policy.model, 1, n), eight = decode_rate(t.policy.model, 8, n);
     printf("\n%s  (batch %d x %d)\n", preset.c_str(), b.batch, T);
     printf("  training  %10.0f tokens/s   %4.1f%% of the GEMM peak\n", rate, 100 * fraction);
     printf("  decoding  %10.0f tokens/s alone, %.0f with 8 sequences\n", alone, eight);

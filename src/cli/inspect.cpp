@@ -92,12 +92,13 @@ const std::map<int, std::function<void(In, const Attr &)>> wrappers = {
     {op_rope, [](In x, const Attr &a) { rope(x[0], x[1], rope_of(a)); }},
     {op_attention,
      [](In x, const Attr &a) {
-         if (x[2]) attention(x[0], x[1], x[2], x[3], a.scale);
-         else attention(x[0], x[1], First{a.n}, x[3], a.scale);
+         const Where where = {x[3], (bool)a.lists};
+         if (x[2]) attention(x[0], x[1], x[2], where, a.scale);
+         else attention(x[0], x[1], First{a.n}, where, a.scale);
      }},
     {op_pick, [](In x, const Attr &) { pick(x[0], x[1]); }},
     {op_logp, [](In x, const Attr &a) { logp(x[0], x[1], x[2], a.temperature, x[3]); }},
-    {op_topk, [](In x, const Attr &a) { topk(x[0], x[1], {a.K, a.groups, a.keep, a.best}); }},
+    {op_topk, [](In x, const Attr &a) { topk(x[0], x[1], {a.K, a.groups, a.keep, a.best}, x[2]); }},
     {op_dispatch, [](In x, const Attr &a) { dispatch(x[0], a.n); }},
     {op_balance, [](In x, const Attr &a) { balance(x[0], a.n, a.T, a.a * x[0].shape[0] / a.T); }},
     {op_sample, [](In x, const Attr &a) { sample(x[0], x[1], {a.temperature, a.top_p, a.top_k, a.seed}); }},
@@ -148,12 +149,13 @@ const std::vector<Input> input_rules = {
     {op_attention, "v", 4, 4},
     {op_attention, "where", 3, 3, INT_MIN, any_integer},                // check_where says more
     {op_pick, "s", 2, 2},
-    {op_pick, "idx", 2, 2, 0, size_of<0, 1>},
+    {op_pick, "idx", 2, 2, -1, size_of<0, 1>},
     {op_logp, "W", 2, 2},
     {op_logp, "ids", 1, 4, -1, size_of<1, 0>},
     {op_logp, "allowed", 1, 4, INT_MIN, any_integer},
     {op_topk, "s", 2, 2},
     {op_topk, "b", 1, 1},
+    {op_topk, "pos", 1, 2, -1, any_integer},
     {op_dispatch, "idx", 2, 2, -1, experts},
     {op_balance, "idx", 2, 2, -1, experts},
     {op_sample, "z", 2, 2},
@@ -199,10 +201,10 @@ void check_offsets(const Tensor &offsets) {
 // Spans [lo, hi] of keys, empty when lo > hi (within reason: hi - lo must not overflow), or lists of keys.
 void check_where(In x, const Attr &a) {
     const int S = x[1].shape[1], far = 1 << 30;
-    const bool spans = x[3].shape[2] == 2;
+    const bool spans = !a.lists;
     const std::vector<int> where = int_values(x[3]);
-    expect(!spans || !a.lists, "attention: lists = 1, but where ", x[3].shape, " holds spans: lists of two",
-           " need a third entry, -1");
+    expect(!spans || x[3].shape[2] == 2, "attention: where ", x[3].shape,
+           " holds no spans: lists = 1 is needed");
     for (size_t i = 0; spans && i < where.size(); i += 2) {
         const int lo = where[i], hi = where[i + 1];
         const bool empty = lo > hi && lo <= far && hi >= -far;
@@ -550,7 +552,7 @@ void dump(const std::string &directory, const std::string &tokens, const std::st
         next.push_back(-1);
     }
     Output result;
-    const Tensor h = trunk(m, from(ids, {B, T}), causal(B, T));
+    const Tensor h = trunk(m, causal(from(ids, {B, T})));
     const Tensor loss =
         weighted_sum(logp(h, m.output_head(), from(next, {B, T})).logp, {}, -1.0 / (B * (T - 1)));
     {

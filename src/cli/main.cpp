@@ -16,6 +16,7 @@
 #include "src/text/tokenizer.h"
 #include "src/base/files.h"
 #include "src/cli/inspect.h"
+#include "src/cli/verbs.h"
 #include "src/lean/lean.h"
 #include "src/base/progress.h"
 #include "src/cli/tokenize.h"
@@ -23,78 +24,6 @@
 #include "src/base/text.h"
 
 namespace {
-
-#ifdef DEBUG_PRESET                                      // one thing after another, as the equations say
-struct Common {
-    std::string device = "cpu", kernels = "plain";
-    int threads = 1;
-} common;
-#else
-struct Common {
-    std::string device = "cpu", kernels = "fast";
-    int threads = 0;
-} common;
-#endif
-
-void use_common() {
-    expect(common.threads >= 0 && common.threads <= 1024, "--threads ", common.threads,
-           " is not between 1 and 1024");
-    if (common.threads) omp_set_num_threads(common.threads);
-    expect(common.kernels == "fast" || common.kernels == "plain", "--kernels ", common.kernels,
-           ": not plain or fast");
-    use_kernels(common.kernels == "fast" ? Kernels::fast : Kernels::plain);
-    device = device_named(common.device);
-}
-
-CLI::App *verb(CLI::App &app, const std::string &name, const std::string &what, const std::string &example) {
-    CLI::App *v = app.add_subcommand(name, what);
-    v->footer("Example:\n  " + example);
-    v->add_option("--device", common.device, "cpu, cuda, or checked: both, compared op by op");
-    v->add_option("--threads", common.threads, "of the CPU; 0: all");
-    v->add_option("--kernels", common.kernels, "fast, or plain: the equations as they are read");
-    return v;
-}
-
-void add_train(CLI::App &app) {
-    static Options o;
-    CLI::App *v = verb(app, "train", "Train a model",
-                       "deepseek train --preset v3-tiny --data stories --steps 500 --out runs/v3");
-    const auto preset =
-        v->add_option("--preset", o.preset, "a preset's name or file; `deepseek config --list` shows them")
-            ->capture_default_str();
-    v->add_option("--init", o.init, "start from a checkpoint's weights (and its tokenizer)")
-        ->excludes(preset);
-    v->add_option("--set", o.set, "field=value of the configuration (repeatable)");
-    const auto data =
-        v->add_option("--data", o.data,
-                      "stories, a file or a folder of texts (their ids are kept in ~/.cache/deepseek)")
-            ->capture_default_str();
-    v->add_option("--tokens", o.tokens, "a file of token ids, one sequence a line, instead of --data")
-        ->excludes(data);
-    v->add_option("--tokenizer", o.tokenizer, "bytes (the default), or a tokenizer.json or its folder");
-    v->add_option("--batch", o.batch, "sequences of a step")->capture_default_str();
-    v->add_option("--context", o.context, "tokens of a sequence; 0: the model's");
-    v->add_option("--accumulate", o.accumulate, "batches of a step")->capture_default_str();
-    v->add_option("--steps", o.steps, "")->capture_default_str();
-    v->add_option("--lr", o.lr, "highest learning rate")->capture_default_str();
-    v->add_option("--schedule", o.schedule, "constant, cosine, multistep, wsd")->capture_default_str();
-    v->add_option("--warmup", o.warmup, "steps; -1: a tenth of the run, at most 100")->capture_default_str();
-    v->add_option("--weight-decay", o.weight_decay, "of matrices")->capture_default_str();
-    v->add_option("--beta1", o.beta1, "")->capture_default_str();
-    v->add_option("--beta2", o.beta2, "")->capture_default_str();
-    v->add_option("--adam-eps", o.adam_eps, "")->capture_default_str();
-    v->add_option("--clip", o.clip, "largest norm of all gradients; 0: none")->capture_default_str();
-    v->add_option("--seed", o.seed, "of weights and data")->capture_default_str();
-    v->add_option("--save-every", o.save_every, "steps; 0: at the end, and on Ctrl-C");
-    v->add_option("--eval-every", o.eval_every, "steps; 0: five times");
-    v->add_option("--out", o.out, "folder for the checkpoint and metrics.csv");
-    v->add_flag("--resume", o.resume, "go on with the run in --out");
-    v->callback([] {
-        use_common();
-        const int code = train(o);
-        if (code) throw CLI::RuntimeError(code);
-    });
-}
 
 void add_generation(CLI::App &v, std::string &model, Generation &g) {
     v.add_option("--model", model, "a checkpoint's folder")->required();
@@ -151,8 +80,8 @@ void run_generate() {
 
 void add_generate(CLI::App &app) {
     GenerateOptions &o = generate_options;
-    CLI::App *v = verb(app, "generate", "Continue a text",
-                       "deepseek generate --model runs/v3 --prompt \"Once upon a time\"");
+    CLI::App *v = add_verb(app, "generate", "Continue a text",
+                           "deepseek generate --model runs/v3 --prompt \"Once upon a time\"");
     v->add_option("--prompt", o.prompt, "what to continue; empty: begin anew")->capture_default_str();
     v->add_option("--n", o.n, "how many, side by side")->capture_default_str();
     add_generation(*v, o.model, o.g);
@@ -221,8 +150,8 @@ void run_chat(ChatOptions &o) {
 
 void add_chat(CLI::App &app) {
     static ChatOptions o;
-    CLI::App *v = verb(app, "chat", "Talk to a model, line by line",
-                       "deepseek chat --model runs/v3 --style v3 --system \"Answer in one sentence.\"");
+    CLI::App *v = add_verb(app, "chat", "Talk to a model, line by line",
+                           "deepseek chat --model runs/v3 --style v3 --system \"Answer in one sentence.\"");
     v->add_option("--style", o.style, "the template: llm, v2, v3, r1, v3.1, v3.2")->capture_default_str();
     v->add_option("--system", o.system, "what stands before the conversation");
     v->add_flag("--thinking", o.thinking, "v3.1, v3.2: let it think first");
@@ -233,8 +162,8 @@ void add_chat(CLI::App &app) {
 void add_eval(CLI::App &app) {
     static std::string model, data = "stories";
     static int batch = 8, context = 0;
-    CLI::App *v =
-        verb(app, "eval", "Measure a model on held-out text", "deepseek eval --model runs/v3 --data stories");
+    CLI::App *v = add_verb(app, "eval", "Measure a model on held-out text",
+                           "deepseek eval --model runs/v3 --data stories");
     v->add_option("--model", model, "a checkpoint's folder")->required();
     v->add_option("--data", data, "stories, a file or a folder; its held-out part is read")
         ->capture_default_str();
@@ -249,10 +178,10 @@ void add_eval(CLI::App &app) {
                ": the model's longest sequence is ", m.c.context);
         const Corpus corpus = load_corpus(data, tokenizer, 1);
         const size_t T = std::min<size_t>(context ? context : m.c.context, corpus.valid.size() - 1);
-        std::vector<Sequences> batches(1);
+        std::vector<Examples> batches(1);
         for (size_t at = 0; at + T < corpus.valid.size(); at += T) {
             if ((int)batches.back().size() == batch) batches.emplace_back();
-            batches.back().push_back(corpus.valid.read(at, T + 1));
+            batches.back().push_back({.ids = corpus.valid.read(at, T + 1)});
         }
         std::optional<Progress> bar;
         if (isatty(1)) bar.emplace(0, (long)batches.size());
@@ -289,8 +218,8 @@ void add_config(CLI::App &app) {
     static std::string preset, model;
     static std::vector<std::string> set;
     static bool list = false;
-    CLI::App *v =
-        verb(app, "config", "Show a configuration and what it costs", "deepseek config --preset deepseek-v3");
+    CLI::App *v = add_verb(app, "config", "Show a configuration and what it costs",
+                           "deepseek config --preset deepseek-v3");
     const auto by_name = v->add_option("--preset", preset, "a preset's name or file");
     v->add_option("--model", model, "or a checkpoint's folder")->excludes(by_name);
     v->add_option("--set", set, "field=value (repeatable)");
@@ -315,8 +244,8 @@ void add_inspection(CLI::App &app) {
     static std::string model, tokens, out, in, name;
     static bool grads = false, list = false, json = false;
     static std::vector<std::string> set;
-    CLI::App *d = verb(app, "dump", "Write logits, loss and gradients for comparison",
-                       "deepseek dump --model DIR --tokens ids.txt --out dump.safetensors --grads");
+    CLI::App *d = add_verb(app, "dump", "Write logits, loss and gradients for comparison",
+                           "deepseek dump --model DIR --tokens ids.txt --out dump.safetensors --grads");
     d->add_option("--model", model, "a checkpoint's folder")->required();
     d->add_option("--tokens", tokens, "token ids, one sequence a line")->required();
     d->add_option("--out", out, "a safetensors file")->required();
@@ -325,8 +254,9 @@ void add_inspection(CLI::App &app) {
         use_common();
         dump(model, tokens, out, grads);
     });
-    CLI::App *o = verb(app, "op", "Call one op",
-                       "deepseek op rmsnorm --in x.safetensors --out y.safetensors --set eps=1e-6 --grads");
+    CLI::App *o =
+        add_verb(app, "op", "Call one op",
+                 "deepseek op rmsnorm --in x.safetensors --out y.safetensors --set eps=1e-6 --grads");
     o->add_option("name", name, "");
     o->add_flag("--list", list, "show all ops: inputs, outputs, formula, attributes");
     o->add_flag("--json", json, "the list as JSON");
@@ -344,8 +274,8 @@ void add_inspection(CLI::App &app) {
 
 void add_bench(CLI::App &app) {
     static BenchOptions b;
-    CLI::App *v =
-        verb(app, "bench", "Measure this machine and the models on it", "deepseek bench --json bench.json");
+    CLI::App *v = add_verb(app, "bench", "Measure this machine and the models on it",
+                           "deepseek bench --json bench.json");
     v->add_option("--preset", b.presets, "which models (repeatable); default v3-tiny and v3-small");
     v->add_option("--set", b.set, "field=value of their configurations (repeatable)");
     v->add_option("--batch", b.batch, "sequences of a training step")->capture_default_str();

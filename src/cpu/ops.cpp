@@ -158,7 +158,7 @@ void cpu::slice_backward(const Call &c) {
     });
 }
 
-// ---------------------------------------------------------------- pick:  y_nk = s[n, idx_nk]
+// ---------------------------------------------------------------- pick:  y_nk = s[n, idx_nk], 0 for -1
 Tensor pick(const Tensor &s, const Tensor &idx) {
     expect(s.shape.rank == 2 && idx.shape.rank == 2 && s.shape[0] == idx.shape[0], "pick: s ", s.shape,
            " and idx ", idx.shape, ": rows differ");
@@ -171,7 +171,7 @@ void cpu::pick_forward(const Call &c) {
     const View s = c.in[0], idx = c.in[1], y = c.out[0];
     const int K = idx.width();
     for_rows(y.rows(), K, [&](long n) {
-        for (int k = 0; k < K; k++) y.row(n)[k] = s.row(n)[idx.id(n * K + k)];
+        for (int k = 0; k < K; k++) y.row(n)[k] = idx.id(n * K + k) < 0 ? 0 : s.row(n)[idx.id(n * K + k)];
     });
 }
 
@@ -180,7 +180,8 @@ void cpu::pick_backward(const Call &c) {
     const View idx = c.in[1], ds = c.din[0], dy = c.dout[0];
     const int K = idx.width();
     for_rows(dy.rows(), K, [&](long n) {
-        for (int k = 0; k < K; k++) ds.row(n)[idx.id(n * K + k)] += dy.row(n)[k];
+        for (int k = 0; k < K; k++)
+            if (idx.id(n * K + k) >= 0) ds.row(n)[idx.id(n * K + k)] += dy.row(n)[k];
     });
 }
 

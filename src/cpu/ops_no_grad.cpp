@@ -14,7 +14,7 @@
 // Node-limited routing, V3 section 2.1.2: experts stand in equal contiguous groups; a group's score is
 // the sum of its `best` largest s + b; the `keep` best groups stay. b only chooses: gates are picked
 // from s. Ties: the lower index.
-Tensor topk(const Tensor &s, const Tensor &b, const TopK &t) {
+Tensor topk(const Tensor &s, const Tensor &b, const TopK &t, const Tensor &pos) {
     expect(s.shape.rank == 2 && (!b || b.numel() == s.shape[1]), "topk: s ", s.shape, " and b ", b.shape,
            " do not fit");
     const int E = s.shape[1];
@@ -23,8 +23,9 @@ Tensor topk(const Tensor &s, const Tensor &b, const TopK &t) {
            " groups, scored by their best ", t.best, ", of ", E, " experts");
     expect(t.K >= 1 && t.K <= E / t.groups * t.keep, "topk: ", t.K, " of ", E / t.groups * t.keep,
            " candidates");
+    expect(!pos || pos.numel() == s.shape[0], "topk: s ", s.shape, " and pos ", pos.shape, " do not fit");
     Tensor idx = ints({s.shape[0], t.K});
-    apply(op_topk, {s, b}, {idx}, {.K = t.K, .groups = t.groups, .keep = t.keep, .best = t.best});
+    apply(op_topk, {s, b, pos}, {idx}, {.K = t.K, .groups = t.groups, .keep = t.keep, .best = t.best});
     return idx;
 }
 
@@ -40,10 +41,11 @@ template <class Out> static void take_best(real *score, int count, int n, Out ch
 }
 
 void cpu::topk_forward(const Call &c) {
-    const View s = c.in[0], b = c.in[1], idx = c.out[0];
+    const View s = c.in[0], b = c.in[1], pos = c.in[2], idx = c.out[0];
     const int E = s.width(), K = c.a.K, size = E / c.a.groups;
     Scratch<real> work(cpu_device, s.rows() * (2 * E + c.a.groups));
     for_rows(s.rows(), (K + c.a.best + 2) * E, [&](long n) {
+        if (pos && pos.id(n) < 0) return (void)std::fill_n(&idx.id(n * K), K, -1);
         real *score = &work[n * (2 * E + c.a.groups)], *copy = score + E, *group = copy + E;
         for (int i = 0; i < E; i++) score[i] = copy[i] = s.row(n)[i] + (b ? b[i] : 0);
         if (c.a.keep < c.a.groups) {
@@ -91,7 +93,7 @@ void cpu::dispatch_forward(const Call &c) {
 // ---------------------------------------------------------------- balance:  w_ti = a/T f_i
 // The sequence-wise loss is alpha sum_i f_i P_i with P_i = 1/T sum_t s'_ti, averaged over the sequences: it
 // is linear in s', with constants w. Here a = alpha / number of sequences, and f_i = N_r / (K_r T) times how
-// many of the sequence's tokens chose i.                                                       V3 (17)-(20)
+// many of the sequence's tokens chose i. T counts the real tokens: a row of -1 is padding.        V3 (17)-(20)
 Tensor balance(const Tensor &idx, int E, int T, double alpha) {
     expect(T > 0 && idx.shape[0] % T == 0, "balance: ", idx.shape[0], " tokens are no sequences of ", T);
     Tensor w = reals({idx.shape[0], E});
@@ -99,16 +101,30 @@ Tensor balance(const Tensor &idx, int E, int T, double alpha) {
     return w;
 }
 
+static bool is_padding(const View &idx, long row) {
+    const int *k = &idx.id(row * idx.width());
+    return std::all_of(k, k + idx.width(), [](int i) { return i < 0; });
+}
+
 void cpu::balance_forward(const Call &c) {
     const View idx = c.in[0], w = c.out[0];
     const int E = c.a.n, T = c.a.T, K = idx.width();
+    Scratch<real> f(cpu_device, w.numel() / T);
     for_rows(idx.shape[0] / T, T * (K + E), [&](long b) {
-        real *first = w.row(b * T);
-        std::fill_n(first, E, 0);
-        for (long i = b * T * K; i < (b + 1) * T * K; i++)
-            if (idx.id(i) >= 0) first[idx.id(i)] += 1;
-        for (int e = 0; e < E; e++) first[e] *= (real)(c.a.a / T * E / ((double)K * T));
-        for (int t = 1; t < T; t++) std::copy_n(first, E, w.row(b * T + t));
+        real *f_b = &f[b * E];
+        int real_tokens = 0;
+        std::fill_n(f_b, E, 0);
+        for (long n = b * T; n < (b + 1) * T; n++) {
+            real_tokens += !is_padding(idx, n);
+            for (long i = n * K; i < (n + 1) * K; i++)
+                if (idx.id(i) >= 0) f_b[idx.id(i)] += 1;
+        }
+        const double T_real = std::max(1, real_tokens);
+        for (int e = 0; e < E; e++) f_b[e] *= (real)(c.a.a / T_real * E / (K * T_real));
+        for (long n = b * T; n < (b + 1) * T; n++) {
+            if (is_padding(idx, n)) std::fill_n(w.row(n), E, 0);
+            else std::copy_n(f_b, E, w.row(n));
+        }
     });
 }
 
@@ -199,6 +215,7 @@ void adamw(const Tensor &W, const Tensor &m, const Tensor &v, const Tensor &dW, 
 void cpu::adamw_forward(const Call &c) {
     const View W = c.in[0], m = c.in[1], v = c.in[2], dW = c.in[3], norm2 = c.in[4];
     const real norm = norm2 ? sqrt(norm2[0]) : 0;
+    if (!(norm <= largest_real)) return;                 // NaN or infinity: the step is not taken
     const real shrink = norm2 && c.a.clip > 0 && norm > c.a.clip ? (real)c.a.clip / (norm + (real)1e-6) : 1;
     const real beta1 = (real)c.a.beta1, beta2 = (real)c.a.beta2, lr = (real)c.a.lr, eps = (real)c.a.eps;
     const real keep = (real)(1 - c.a.lr * c.a.decay);

@@ -79,31 +79,32 @@ void cpu::rope_backward(const Call &c) {
 // j runs over what `where` lets query t see. Query head i uses key head floor(i n_kv / n_h). A query that
 // sees nothing gets o = 0, lse = -inf and no gradient. Without v the value is the first n numbers of the key.
 static std::pair<Tensor, Tensor> attend(const Tensor &q, const Tensor &k, const Tensor &v, int n,
-                                        const Tensor &where, double scale) {
+                                        const Where &where, double scale) {
     const bool fits = q.shape.rank == 4 && k.shape.rank == 4 && q.shape[0] == k.shape[0] &&
                       q.shape[3] == k.shape[3] && k.shape[2] && q.shape[2] % k.shape[2] == 0;
     expect(fits, "attention: q ", q.shape, " and k ", k.shape, " do not fit");
     expect(!v || (v.shape.rank == 4 && v.shape.with_width(1) == k.shape.with_width(1)), "attention: k ",
            k.shape, " and v ", v.shape, " do not fit");
-    const bool spans = where.shape.rank == 3 && where.shape[2] == 2;
-    expect(where.shape.rank == 3 && where.shape[0] == q.shape[0] && where.shape[1] == q.shape[1],
-           "attention: q ", q.shape, " and where ", where.shape, " do not fit");
+    const Shape &keys = where.keys.shape;
+    expect(keys.rank == 3 && keys[0] == q.shape[0] && keys[1] == q.shape[1] && (where.lists || keys[2] == 2),
+           "attention: q ", q.shape, " and where ", keys, where.lists ? " of lists" : " of spans",
+           " do not fit");
     expect(scale > 0, "attention: scale ", scale, " is not positive");
     Tensor o = reals(q.shape.with_width(v ? v.shape.width() : n)),
            lse = reals({q.shape[0], q.shape[1], q.shape[2]});
-    apply(op_attention, {q, k, v, where}, {o, lse}, {.n = n, .scale = scale, .lists = !spans});
+    apply(op_attention, {q, k, v, where.keys}, {o, lse}, {.n = n, .scale = scale, .lists = where.lists});
     return {o, lse};
 }
 
-Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, const Tensor &where, double scale) {
+Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, const Where &where, double scale) {
     return attend(q, k, v, 0, where, scale).first;
 }
-Tensor attention(const Tensor &q, const Tensor &k, First v, const Tensor &where, double scale) {
+Tensor attention(const Tensor &q, const Tensor &k, First v, const Where &where, double scale) {
     expect(v.n <= k.shape.width(), "attention: the first ", v.n, " numbers of k ", k.shape);
     return attend(q, k, {}, v.n, where, scale).first;
 }
-std::pair<Tensor, Tensor> attention_lse(const Tensor &q, const Tensor &k, const Tensor &v,
-                                        const Tensor &where, double scale) {
+std::pair<Tensor, Tensor> attention_lse(const Tensor &q, const Tensor &k, const Tensor &v, const Where &where,
+                                        double scale) {
     return attend(q, k, v, 0, where, scale);
 }
 

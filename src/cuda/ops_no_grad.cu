@@ -32,7 +32,7 @@ template <class Score> static __device__ real sum_of_best(Score score, int first
 // A block has a row. A group is kept if fewer than `keep` groups come before it; a candidate that k
 // candidates of kept groups come before is choice k.
 static __global__ void topk_fwd(const __grid_constant__ Call c) {
-    const View s = c.in[0], b = c.in[1], idx = c.out[0];
+    const View &s = c.in[0], &b = c.in[1], &pos = c.in[2], &idx = c.out[0];
     const int E = s.width(), K = c.a.K, groups = c.a.groups, size = E / groups;
     const long n = blockIdx.x;
     const auto score = [&](int i) { return s.row(n)[i] + (b ? b[i] : 0); };
@@ -40,6 +40,10 @@ static __global__ void topk_fwd(const __grid_constant__ Call c) {
     for (int g = threadIdx.x; g < groups; g += blockDim.x)
         group[g] = sum_of_best(score, g * size, size, c.a.best);
     for (int k = threadIdx.x; k < K; k += blockDim.x) idx.id(n * K + k) = k;       // valid even among NaNs
+    if (pos && pos.id(n) < 0) {
+        for (int k = threadIdx.x; k < K; k += blockDim.x) idx.id(n * K + k) = -1;
+        return;
+    }
     barrier();
     const auto kept = [&](int g) {
         int rank = 0;
@@ -109,16 +113,27 @@ void gpu::dispatch_forward(const Call &c) {
     launch(dispatch_fwd, c.a.n + 1, threads, threads * sizeof(int), c);
 }
 
-// ---------------------------------------------------------------- balance:  w_ti = alpha / (sequences T) f_i
+// ---------------------------------------------------------------- balance:  w_ti = a/T f_i
+static __device__ bool is_padding(const View &idx, long row) {
+    for (int k = 0; k < idx.width(); k++)
+        if (idx.id(row * idx.width() + k) >= 0) return false;
+    return true;
+}
+
 static __global__ void balance_fwd(const __grid_constant__ Call c) {               // a block has a sequence
     const View &idx = c.in[0], &w = c.out[0];
     const int E = c.a.n, T = c.a.T, K = idx.width();
-    const long b = blockIdx.x;
+    const long first = blockIdx.x * (long)T, end = first + T;
+    int real_tokens = 0;
+    for (long n = first + threadIdx.x; n < end; n += blockDim.x) real_tokens += !is_padding(idx, n);
+    real_tokens = block_sum(real_tokens);
+    const double T_real = real_tokens > 0 ? real_tokens : 1;
     for (int e = threadIdx.x; e < E; e += blockDim.x) {
         real chosen = 0;
-        for (long i = b * T * K; i < (b + 1) * T * K; i++)
+        for (long i = first * K; i < end * K; i++)
             if (idx.id(i) == e) chosen += 1;
-        for (int t = 0; t < T; t++) w.row(b * T + t)[e] = chosen * (real)(c.a.a / T * E / ((double)K * T));
+        const real f = chosen * (real)(c.a.a / T_real * E / (K * T_real));
+        for (long n = first; n < end; n++) w.row(n)[e] = is_padding(idx, n) ? 0 : f;
     }
 }
 
@@ -206,6 +221,7 @@ void gpu::append_forward(const Call &c) {
 static __global__ void adamw_fwd(const __grid_constant__ Call c, real fix1, real fix2) {
     const auto &[W, m, v, dW, norm2] = c.inputs<5>();
     const real norm = norm2 ? sqrt(norm2[0]) : 0;
+    if (!(norm <= largest_real)) return;                 // NaN or infinity: the step is not taken
     const real shrink = norm2 && c.a.clip > 0 && norm > c.a.clip ? (real)c.a.clip / (norm + (real)1e-6) : 1;
     const real beta1 = (real)c.a.beta1, beta2 = (real)c.a.beta2, lr = (real)c.a.lr, eps = (real)c.a.eps;
     const real keep = (real)(1 - c.a.lr * c.a.decay);

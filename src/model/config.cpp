@@ -179,6 +179,11 @@ static Config parse_preset(std::istream &lines, const std::string &from) {
     return c;
 }
 
+Config parse_config(const std::string &fields, const std::string &from) {
+    std::istringstream lines(fields);
+    return parse_preset(lines, from);
+}
+
 Config load_preset(const std::string &name) {
     for (const auto &preset : presets) {
         std::istringstream lines(preset.second);
@@ -276,20 +281,20 @@ Census census(const Config &c) {
     double trunk_matrices = 0;
     Model shapes;
     shapes.c = c;
-    visit(shapes, [&](const std::string &name, Tensor &, Group group, const Shape &shape) {
-        if (group == Group::counter || group == Group::bias) return;
+    visit(shapes, [&](const std::string &name, Tensor &, const Spec &spec) {
+        if (!trained(spec.group)) return;
         const std::string part = part_of(name);
         auto &parts = result.parts;
         auto at = std::find_if(parts.begin(), parts.end(), [&](const auto &p) { return p.name == part; });
         if (at == parts.end()) at = parts.insert(parts.end(), {part, 0, 0});
-        const bool expert = shape.rank == 3;
-        const long used = expert ? shape.numel() / c.N_r * c.K_r : shape.numel();
-        at->total += shape.numel();
+        const bool expert = spec.shape.rank == 3;
+        const long used = expert ? spec.shape.numel() / c.N_r * c.K_r : spec.shape.numel();
+        at->total += spec.shape.numel();
         at->activated += used;
         if (part == "MTP modules") return;
-        result.total += shape.numel();
+        result.total += spec.shape.numel();
         result.activated += used;
-        if (group == Group::matrix || (c.tied && part == "embedding")) trunk_matrices += used;
+        if (decays(spec.group) || (c.tied && part == "embedding")) trunk_matrices += used;
     });
     const bool mla = c.attention == Attention::MLA;
     result.cache_numbers = mla ? c.d_c + c.d_hR : 2l * c.n_kv * c.d_h;

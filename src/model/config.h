@@ -12,6 +12,7 @@ struct Field {                                           // one row of the table
 const std::vector<Field> &config_fields();
 void set_field(Config &, const std::string &assignment);  // "d_c=64"; unknown names get the nearest as answer
 Config load_preset(const std::string &name_or_file);     // embedded, or a file of `field = value` lines
+Config parse_config(const std::string &fields, const std::string &from);        // `field = value` lines
 std::vector<std::string> preset_names();
 void validate(const Config &);                           // refuses what cannot be built, naming the field
 std::string print_config(const Config &);                // as a preset

@@ -405,14 +405,6 @@ void save_model(Model &m, const std::string &directory) {
     write_atomically(directory + "/config.json", dump_json(config_json(m.c)) + "\n");
 }
 
-// A model of shapes alone, nothing allocated: what a checkpoint is held against first.
-static Model outline(const Config &c) {
-    Model m;
-    m.c = c;
-    visit(m, [](auto &, Tensor &w, Group, const Shape &shape) { w.shape = shape; });
-    return m;
-}
-
 // Weights that must be there once may stand there again: then they must be equal.
 static bool is_copy(const std::string &name, const Config &c) {
     return (c.tied && name == "lm_head.weight") ||
@@ -442,7 +434,7 @@ static bool any_in_layer(const ModelFiles &files, int layer) {
 static void expect_enough(Model &outline, const ModelFiles &files, const std::string &from) {
     double weights = 0, bytes = 0;
     for (const auto &[name, entry] : files.tensors) bytes += (double)entry.bytes;
-    visit(outline, [&](auto &, Tensor &, Group, const Shape &shape) { weights += (double)shape.numel(); });
+    visit(outline, [&](auto &, Tensor &, const Spec &spec) { weights += (double)spec.shape.numel(); });
     expect(weights <= bytes, from, ": config.json asks for ", weights, " weights, and has ", bytes, " bytes");
 }
 

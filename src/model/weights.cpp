@@ -2,53 +2,59 @@
 // checkpoints, census and gradient checks all walk this one.
 #include "src/model/weights.h"
 
-#include <cmath>
+#include <fnmatch.h>
+#include <map>
 #include <set>
 
 #include "src/base/random.h"
 
+static Spec matrix(long rows, long columns) { return {{rows, columns}, Group::matrix}; }
+static Spec experts(const Config &c, long rows, long columns) {
+    return {{c.N_r, rows, columns}, Group::matrix};
+}
+static Spec gain(long width) { return {{width}, Group::gain, Init::ones}; }
+
 static void visit(MHA &w, const Config &c, const std::string &at, const Visitor &f) {
-    f(at + "W_Q", w.W_Q, Group::matrix, {c.n_h * c.d_h, c.d});
-    f(at + "W_K", w.W_K, Group::matrix, {c.n_kv * c.d_h, c.d});
-    f(at + "W_V", w.W_V, Group::matrix, {c.n_kv * c.d_h, c.d});
-    f(at + "W_O", w.W_O, Group::matrix, {c.d, c.n_h * c.d_h});
+    f(at + "W_Q", w.W_Q, matrix(c.n_h * c.d_h, c.d));
+    f(at + "W_K", w.W_K, matrix(c.n_kv * c.d_h, c.d));
+    f(at + "W_V", w.W_V, matrix(c.n_kv * c.d_h, c.d));
+    f(at + "W_O", w.W_O, matrix(c.d, c.n_h * c.d_h));
 }
 
 static void visit(MLA &w, const Config &c, const std::string &at, const Visitor &f) {
     const int from = c.d_cq ? c.d_cq : c.d;
-    if (c.d_cq) f(at + "W_DQ", w.W_DQ, Group::matrix, {c.d_cq, c.d});
-    if (c.d_cq) f(at + "g_q", w.g_q, Group::gain, {c.d_cq});
-    f(at + "W_UQ", w.W_UQ, Group::matrix, {c.n_h * c.d_h, from});
-    f(at + "W_QR", w.W_QR, Group::matrix, {c.n_h * c.d_hR, from});
-    f(at + "W_DKV", w.W_DKV, Group::matrix, {c.d_c, c.d});
-    f(at + "g_kv", w.g_kv, Group::gain, {c.d_c});
-    f(at + "W_KR", w.W_KR, Group::matrix, {c.d_hR, c.d});
-    f(at + "W_UK", w.W_UK, Group::matrix, {c.n_h * c.d_h, c.d_c});
-    f(at + "W_UV", w.W_UV, Group::matrix, {c.n_h * c.d_v, c.d_c});
-    f(at + "W_O", w.W_O, Group::matrix, {c.d, c.n_h * c.d_v});
+    if (c.d_cq) f(at + "W_DQ", w.W_DQ, matrix(c.d_cq, c.d));
+    if (c.d_cq) f(at + "g_q", w.g_q, gain(c.d_cq));
+    f(at + "W_UQ", w.W_UQ, matrix(c.n_h * c.d_h, from));
+    f(at + "W_QR", w.W_QR, matrix(c.n_h * c.d_hR, from));
+    f(at + "W_DKV", w.W_DKV, matrix(c.d_c, c.d));
+    f(at + "g_kv", w.g_kv, gain(c.d_c));
+    f(at + "W_KR", w.W_KR, matrix(c.d_hR, c.d));
+    f(at + "W_UK", w.W_UK, matrix(c.n_h * c.d_h, c.d_c));
+    f(at + "W_UV", w.W_UV, matrix(c.n_h * c.d_v, c.d_c));
+    f(at + "W_O", w.W_O, matrix(c.d, c.n_h * c.d_v));
 }
 
 static void visit(FFN &w, const Config &c, int width, const std::string &at, const Visitor &f) {
-    f(at + "W_g", w.W_g, Group::matrix, {width, c.d});
-    f(at + "W_u", w.W_u, Group::matrix, {width, c.d});
-    f(at + "W_2", w.W_2, Group::matrix, {c.d, width});
+    f(at + "W_g", w.W_g, matrix(width, c.d));
+    f(at + "W_u", w.W_u, matrix(width, c.d));
+    f(at + "W_2", w.W_2, matrix(c.d, width));
 }
 
 static void visit(MoE &w, const Config &c, const std::string &at, const Visitor &f) {
-    f(at + "e", w.e, Group::matrix, {c.N_r, c.d});
-    f(at + "b", w.b, Group::bias, {c.N_r});
-    f(at + "load", w.load, Group::counter, {c.N_r});
-    f(at + "W_g", w.W_g, Group::matrix, {c.N_r, c.d_e, c.d});
-    f(at + "W_u", w.W_u, Group::matrix, {c.N_r, c.d_e, c.d});
-    f(at + "W_2", w.W_2, Group::matrix, {c.N_r, c.d, c.d_e});
+    f(at + "e", w.e, {{c.N_r, c.d}, Group::router});
+    f(at + "b", w.b, {{c.N_r}, Group::bias, Init::zeros});
+    f(at + "W_g", w.W_g, experts(c, c.d_e, c.d));
+    f(at + "W_u", w.W_u, experts(c, c.d_e, c.d));
+    f(at + "W_2", w.W_2, experts(c, c.d, c.d_e));
     if (c.N_s) visit(w.shared, c, c.N_s * c.d_e, at + "shared.", f);
 }
 
 static void visit(Block &w, const Config &c, int layer, const std::string &at, const Visitor &f) {
-    f(at + "g_attn", w.g_attn, Group::gain, {c.d});
+    f(at + "g_attn", w.g_attn, gain(c.d));
     if (c.attention == Attention::MLA) visit(w.mla, c, at + "mla.", f);
     else visit(w.mha, c, at + "mha.", f);
-    f(at + "g_ffn", w.g_ffn, Group::gain, {c.d});
+    f(at + "g_ffn", w.g_ffn, gain(c.d));
     if (c.has_experts(layer)) visit(w.moe, c, at + "moe.", f);
     else visit(w.ffn, c, c.d_ff, at + "ffn.", f);
 }
@@ -57,54 +63,96 @@ void visit(Model &m, const Visitor &f) {
     const Config &c = m.c;
     m.blocks.resize(c.n_layers);
     m.mtp.resize(c.D);
-    f("Emb", m.Emb, Group::embedding, {c.V, c.d});
+    f("Emb", m.Emb, {{c.V, c.d}, Group::embedding});
     for (int l = 0; l < c.n_layers; l++) visit(m.blocks[l], c, l, cat("blocks.", l, "."), f);
-    f("g", m.g, Group::gain, {c.d});
-    if (!c.tied) f("head", m.head, Group::matrix, {c.V, c.d});
+    f("g", m.g, gain(c.d));
+    if (!c.tied) f("head", m.head, {{c.V, c.d}, Group::head});
     for (int k = 0; k < c.D; k++) {
         const std::string at = cat("mtp.", k, ".");
-        f(at + "g_h", m.mtp[k].g_h, Group::gain, {c.d});
-        f(at + "g_e", m.mtp[k].g_e, Group::gain, {c.d});
-        f(at + "M", m.mtp[k].M, Group::matrix, {c.d, 2 * c.d});
+        f(at + "g_h", m.mtp[k].g_h, gain(c.d));
+        f(at + "g_e", m.mtp[k].g_e, gain(c.d));
+        f(at + "M", m.mtp[k].M, matrix(c.d, 2 * c.d));
         visit(m.mtp[k].block, c, c.n_layers, at + "block.", f);
-        f(at + "g_out", m.mtp[k].g_out, Group::gain, {c.d});
+        f(at + "g_out", m.mtp[k].g_out, gain(c.d));
     }
+}
+
+Model outline(const Config &c) {
+    Model m;
+    m.c = c;
+    visit(m, [](const std::string &, Tensor &w, const Spec &spec) { w.shape = spec.shape; });
+    return m;
 }
 
 Model build(const Config &c) {
     Model m;
     m.c = c;
-    visit(m, [](const std::string &name, Tensor &w, Group group, const Shape &shape) {
+    visit(m, [](const std::string &name, Tensor &w, const Spec &spec) {
         static std::set<std::string> names;                               // a storage only points to its name
         const char *kept = names.insert(name).first->c_str();
-        w = group == Group::counter ? zero_ints(shape, kept) : zeros(shape, kept);
-        if (group != Group::counter && group != Group::bias) parameter(w, kept);
+        w = zeros(spec.shape, kept);
+        if (trained(spec.group)) parameter(w, kept);
     });
     return m;
 }
 
 Model initialised(const Config &c, uint64_t seed) {
     Model m = build(c);
-    uint64_t stream = 0;
-    visit(m, [&](const std::string &, Tensor &w, Group group, const Shape &shape) {
-        stream++;
-        if (group == Group::gain) assign(w, std::vector<real>(shape.numel(), 1));
-        if (group != Group::matrix && group != Group::embedding) return;
-        std::vector<real> values(shape.numel());
-        for (size_t i = 0; i < values.size(); i++)
+    visit(m, [&](const std::string &name, Tensor &w, const Spec &spec) {
+        if (spec.init == Init::zeros) return;
+        std::vector<real> values(w.numel(), 1);
+        const uint64_t stream = hash_of(name);      // its own: a component more leaves all others as they are
+        for (size_t i = 0; spec.init == Init::normal && i < values.size(); i++)
             values[i] = (real)(c.init_std * normal(seed, stream, 0, i));
         assign(w, values);
     });
     return m;
 }
 
+static std::map<std::string, Tensor> by_name(Model &m) {
+    std::map<std::string, Tensor> weights;
+    visit(m, [&](const std::string &name, Tensor &w, const Spec &) { weights[name] = w; });
+    return weights;
+}
+
 Model clone(Model &m) {
     Model copy = build(m.c);
-    std::vector<Tensor> from;
-    visit(m, [&](const std::string &, Tensor &w, Group, const Shape &) { from.push_back(w); });
-    size_t i = 0;
-    visit(copy, [&](const std::string &, Tensor &w, Group, const Shape &) { copy_into(w, from[i++]); });
+    const auto from = by_name(m);
+    visit(copy, [&](const std::string &name, Tensor &w, const Spec &) { copy_into(w, from.at(name)); });
     return copy;
+}
+
+Adopted adopt(Model &m, Model &from) {
+    auto known = by_name(from);
+    Adopted result;
+    visit(m, [&](const std::string &name, Tensor &w, const Spec &) {
+        const auto at = known.find(name);
+        if (at == known.end()) return result.fresh.push_back(name);
+        expect(at->second.shape == w.shape, name, " is ", at->second.shape, " there and ", w.shape, " here");
+        copy_into(w, at->second);
+        known.erase(at);
+        result.taken++;
+    });
+    for (const auto &rest : known) result.left_behind.push_back(rest.first);
+    return result;
+}
+
+long freeze(Model &m, const std::vector<std::string> &patterns) {
+    std::vector<bool> used(patterns.size(), false);
+    long frozen = 0;
+    visit(m, [&](const std::string &name, Tensor &w, const Spec &) {
+        bool hit = false;
+        for (size_t i = 0; i < patterns.size(); i++)
+            if (fnmatch(patterns[i].c_str(), name.c_str(), 0) == 0) hit = used[i] = true;
+        if (!hit || !w.s->wants_grad) return;
+        constant(w);
+        frozen += w.numel();
+    });
+    for (size_t i = 0; i < patterns.size(); i++)
+        if (!used[i])
+            fail("--freeze " + patterns[i] + ": no weight has such a name",
+                 "names are like blocks.0.mla.W_O; * stands for anything: blocks.0.*");
+    return frozen;
 }
 
 // What decoding remembers: the latent and the rotary key (MLA), or keys and values.
@@ -121,10 +169,16 @@ Caches make_caches(const Config &c, int B, int T_max) {
 }
 
 Step causal(int B, int T) {
-    std::vector<int> pos, where;
+    std::vector<int> pos, keys;
     for (int i = 0; i < B * T; i++) {
         pos.push_back(i % T);
-        where.insert(where.end(), {0, i % T});
+        keys.insert(keys.end(), {0, i % T});
     }
-    return {.pos = from(pos, {B, T}, "pos"), .where = from(where, {B, T, 2}, "where")};
+    return {.pos = from(pos, {B, T}, "pos"), .where = {from(keys, {B, T, 2}, "where")}};
+}
+
+Step causal(const Tensor &ids) {
+    Step step = causal(ids.shape[0], ids.shape[1]);
+    step.ids = ids;
+    return step;
 }

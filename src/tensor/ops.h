@@ -30,19 +30,19 @@
       "first dims pairing sign theta scaling factor original beta_fast beta_slow amplitude")           \
     X(attention, "q k v? where -> o lse'",                                                             \
       "o_t = sum_j softmax_j(scale q_t k_j) v_j over what where allows", "scale n lists")              \
-    X(pick, "s idx -> y", "y_nk = s[n, idx_nk]", "")                                                   \
+    X(pick, "s idx -> y", "y_nk = s[n, idx_nk], 0 for -1", "")                                         \
     X(logp, "h W ids allowed? -> y H lse'", "y = log softmax(h W^T / temperature)[id], H its entropy", \
       "temperature")
-#define OPS_WITHOUT_GRADIENT(X)                                                                  \
-    X(topk, "s b? -> idx", "the K largest of s + b among the kept groups", "K groups keep best") \
-    X(dispatch, "idx -> slot token offsets counts", "stable counting sort by expert", "n")       \
-    X(balance, "idx -> w", "w_ti = a/T f_i, constants of the sequence-wise loss", "a n T")       \
-    X(sample, "z key -> id kept", "id ~ softmax(z / temperature) over the kept",                 \
-      "temperature top_k top_p seed")                                                            \
-    X(append, "rows! length! x at ->", "rows[at] = x, length = max(length, at + 1)", "")         \
-    X(adamw, "W! m! v! dW norm2? ->", "one AdamW step", "lr beta1 beta2 eps decay clip step")    \
-    X(sum_squares, "x total! ->", "total += sum x^2", "")                                        \
-    X(scale_add, "y! x ->", "y = ay + bx", "a b")                                                \
+#define OPS_WITHOUT_GRADIENT(X)                                                                    \
+    X(topk, "s b? pos? -> idx", "the K largest of s + b of the kept groups", "K groups keep best") \
+    X(dispatch, "idx -> slot token offsets counts", "stable counting sort by expert", "n")         \
+    X(balance, "idx -> w", "w_ti = a/T f_i, constants of the sequence-wise loss", "a n T")         \
+    X(sample, "z key -> id kept", "id ~ softmax(z / temperature) over the kept",                   \
+      "temperature top_k top_p seed")                                                              \
+    X(append, "rows! length! x at ->", "rows[at] = x, length = max(length, at + 1)", "")           \
+    X(adamw, "W! m! v! dW norm2? ->", "one AdamW step", "lr beta1 beta2 eps decay clip step")      \
+    X(sum_squares, "x total! ->", "total += sum x^2", "")                                          \
+    X(scale_add, "y! x ->", "y = ay + bx", "a b")                                                  \
     X(bias_update, "b! counts ->", "b_i += gamma sign(mean counts - counts_i)", "gamma")
 #define OPS(X) OPS_WITH_GRADIENT(X) OPS_WITHOUT_GRADIENT(X)
 
@@ -89,12 +89,17 @@ struct Rope {
 };
 Tensor rope(In x, In pos, const Rope &);                 // (B,T,n,d), (B,T)
 Tensor pick(In s, In idx);                               // (N,E), (N,K) -> (N,K)
+struct Where {                                           // which keys each query sees
+    Tensor keys;                                         // spans or lists
+    bool lists = false;
+};
 // q (B,T,n_h,d_k), k (B,S,n_kv,d_k), v (B,S,n_kv,d_v) -> o (B,T,n_h,d_v). where: spans (B,T,2), the
 // visible keys [lo, hi] of a query, hi included, lo > hi sees nothing; or lists (B,T,K) of keys, -1 ignored.
-Tensor attention(In q, In k, In v, In where, double scale);
+Tensor attention(In q, In k, In v, const Where &where, double scale);
 struct First { int n; };                                 // the value is the first n numbers of the key
-Tensor attention(In q, In k, First v, In where, double scale);
-std::pair<Tensor, Tensor> attention_lse(In q, In k, In v, In where, double scale);       // o, lse (B,T,n_h)
+Tensor attention(In q, In k, First v, const Where &where, double scale);
+std::pair<Tensor, Tensor> attention_lse(In q, In k, In v, const Where &where,
+                                        double scale);                                     // o, lse (B,T,n_h)
 // h (...,d), W (V,d), ids (...) -> (...) and (...); allowed (...,V): ints, 0 = cannot be chosen
 struct LogP { Tensor logp, entropy; };
 LogP logp(In h, In W, In ids, double temperature = 1, In allowed = {});
@@ -113,7 +118,8 @@ inline Tensor merge(const Tensor &x) {
 
 // ---------------------------------------------------------------------------- that choose, that act
 struct TopK { int K = 1, groups = 1, keep = 1, best = 1; };
-Tensor topk(In s, In b, const TopK &);                   // (N,E), (E) or none -> idx (N,K), best first
+// (N,E), (E) or none, the rows' positions or none -> idx (N,K), best first; position -1: idx -1
+Tensor topk(In s, In b, const TopK &, In pos = {});
 struct Dispatch {                                        // of M = N K choices, sorted by expert
     Tensor slot;                                         // (N,K): where (n,k) stands in the list, -1: nowhere
     Tensor token;                                        // (M): whose row stands there

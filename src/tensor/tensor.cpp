@@ -183,6 +183,13 @@ const Tensor &parameter(const Tensor &t, const char *name) {
     return t;
 }
 
+const Tensor &constant(const Tensor &t) {
+    t.s->wants_grad = false;
+    if (t.s->grad) t.s->home->give(t.s->grad, t.s->n * sizeof(real));
+    t.s->grad = nullptr;
+    return t;
+}
+
 void zero_grad(const Tensor &t) {
     if (t.s->grad) t.s->home->zero(t.s->grad, t.s->n * sizeof(real));
 }

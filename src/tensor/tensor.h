@@ -93,6 +93,7 @@ Tensor detach(const Tensor &);                           // the same numbers, no
 Tensor gradient(const Tensor &);                         // the gradient as a tensor (an alias)
 const Tensor &wants_grad(const Tensor &);                // marks a leaf
 const Tensor &parameter(const Tensor &, const char *name);           // marks a weight: named, gradient kept
+const Tensor &constant(const Tensor &);                 // a frozen weight: no gradient, and no memory for one
 void zero_grad(const Tensor &);
 void ensure_grad(Storage *);                             // its gradient exists from now on, zero at first
 int &version_of(const Tensor &);                         // of the block, whichever alias names it

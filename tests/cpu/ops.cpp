@@ -503,7 +503,7 @@ enum Visible { see_causal, see_windows, see_late, see_holes, see_lists };
 const std::string visible_names[] = {"causal", "windows", "late", "holes", "lists"};
 
 // What query t of T sees of S keys; the last query stands at the last key.
-Tensor make_where(Visible kind, int B, int T, int S) {
+Where make_where(Visible kind, int B, int T, int S) {
     std::vector<int> w;
     for (int b = 0; b < B; b++)
         for (int t = 0; t < T; t++) {
@@ -517,7 +517,7 @@ Tensor make_where(Visible kind, int B, int T, int S) {
             if (kind == see_lists && t != 1) w.insert(w.end(), {hi, -1, hi > 0 ? (hi + b) / 2 : -1});
             if (kind == see_lists && t != 1 && w.back() == hi) w.back() = -1;        // an index stands once
         }
-    return ids(w, {B, T, kind == see_lists ? 3 : 2});
+    return {ids(w, {B, T, kind == see_lists ? 3 : 2}), kind == see_lists};
 }
 
 struct Head {
@@ -531,16 +531,17 @@ const Head head_cases[] = {
 
 struct AttentionOracle { Numbers o, lse; };
 AttentionOracle attention_oracle(const Head &c, const Tensor &q, const Tensor &k, const Tensor &v,
-                                 const Tensor &where, double scale) {
-    Numbers Q(q), K(k), V(c.first ? k : v), W(where), o({c.B, c.T, c.n_h, c.d_v}), lse({c.B, c.T, c.n_h});
+                                 const Where &where, double scale) {
+    Numbers Q(q), K(k), V(c.first ? k : v), W(where.keys), o({c.B, c.T, c.n_h, c.d_v}),
+        lse({c.B, c.T, c.n_h});
     for (int b = 0; b < c.B; b++)
         for (int t = 0; t < c.T; t++)
             for (int i = 0; i < c.n_h; i++) {
                 const int g = i / (c.n_h / c.n_kv);
                 std::vector<int> seen;
                 for (int j = 0; j < c.S; j++) {
-                    bool sees = where.shape[2] == 2 && j >= W(b, t, 0) && j <= W(b, t, 1);
-                    for (int m = 0; m < where.shape[2] && where.shape[2] != 2; m++) sees |= W(b, t, m) == j;
+                    bool sees = !where.lists && j >= W(b, t, 0) && j <= W(b, t, 1);
+                    for (int m = 0; where.lists && m < where.keys.shape[2]; m++) sees |= W(b, t, m) == j;
                     if (sees) seen.push_back(j);
                 }
                 double sum = 0;
@@ -568,7 +569,7 @@ TEST_CASE("attention: softmax over the visible keys, and its gradient, for every
             const Tensor q = randn({c.B, c.T, c.n_h, c.d_k}, "q", 1),
                          k = randn({c.B, c.S, c.n_kv, c.d_k}, "k", 2);
             const Tensor v = c.first ? Tensor() : randn({c.B, c.S, c.n_kv, c.d_v}, "v", 3);
-            const Tensor where = make_where(kind, c.B, c.T, c.S);
+            const Where where = make_where(kind, c.B, c.T, c.S);
             const auto attend = [&] {
                 return c.first ? attention(q, k, First{c.d_v}, where, scale)
                                : attention(q, k, v, where, scale);
@@ -589,7 +590,7 @@ TEST_CASE("attention: gradient where queries and keys fill more than one block")
     const Tensor q = randn({1, 35, 2, 2}, "q", 1), k = randn({1, 37, 1, 2}, "k", 2),
                  v = randn({1, 37, 1, 1}, "v", 3);
     for (Visible kind : {see_windows, see_holes}) {
-        const Tensor where = make_where(kind, 1, 35, 37);
+        const Where where = make_where(kind, 1, 35, 37);
         check_gradient([&] { return attention(q, k, v, where, 1); }, {q, k, v});
     }
 }
@@ -598,7 +599,8 @@ TEST_CASE("attention: a query that sees nothing gives 0 and lse -inf, and no gra
     const Tensor q = randn({1, 2, 1, 3}, "q", 1), k = randn({1, 2, 1, 3}, "k", 2),
                  v = randn({1, 2, 1, 3}, "v", 3);
     for (Kernels kernels : {Kernels::plain, Kernels::fast})
-        for (const Tensor &where : {ids({1, 0, 1, 0}, {1, 2, 2}), ids({-1, -1, -1, -1, -1, -1}, {1, 2, 3})}) {
+        for (const Where &where :
+             {Where{ids({1, 0, 1, 0}, {1, 2, 2})}, Where{ids({-1, -1, -1, -1}, {1, 2, 2}), true}}) {
             WithKernels use(kernels);
             const auto [o, lse] = attention_lse(q, k, v, where, 1);
             CHECK(values(o) == std::vector<real>(6, 0));
@@ -612,16 +614,24 @@ TEST_CASE("attention: a query that sees nothing gives 0 and lse -inf, and no gra
 TEST_CASE("attention: a list that names all keys equals the span over them") {
     const Tensor q = randn({1, 4, 2, 5}, "q", 1), k = randn({1, 4, 2, 5}, "k", 2),
                  v = randn({1, 4, 2, 5}, "v", 3);
-    const Tensor list = ids({0, -1, -1, -1, 1, 0, -1, -1, 2, -1, 0, 1, 0, 3, 1, 2}, {1, 4, 4});
+    const Where list = {ids({0, -1, -1, -1, 1, 0, -1, -1, 2, -1, 0, 1, 0, 3, 1, 2}, {1, 4, 4}), true};
     CHECK(relative_error(attention(q, k, v, list, 1),
                          attention(q, k, v, make_where(see_causal, 1, 4, 4), 1)) < oracle_bar);
+}
+
+TEST_CASE("attention: a list of two keys is a list, not a span") {
+    const Tensor q = randn({1, 1, 1, 3}, "q", 1), k = randn({1, 5, 1, 3}, "k", 2),
+                 v = randn({1, 5, 1, 2}, "v", 3);
+    const Tensor two = attention(q, k, v, {ids({0, 4}, {1, 1, 2}), true}, 1);
+    CHECK(relative_error(two, attention(q, k, v, {ids({4, -1, 0}, {1, 1, 3}), true}, 1)) < oracle_bar);
+    CHECK(relative_error(two, attention(q, k, v, {ids({0, 4}, {1, 1, 2})}, 1)) > 1e-3);
 }
 
 TEST_CASE("attention: adding a vector to all keys changes no output") {
     const Tensor q = randn({1, 4, 1, 3}, "q", 1), k = randn({1, 4, 1, 3}, "k", 2),
                  v = randn({1, 4, 1, 3}, "v", 3);
-    const Tensor one = unary(unary_identity, zeros(k.shape), 1, 0.75),
-                 where = make_where(see_causal, 1, 4, 4);
+    const Tensor one = unary(unary_identity, zeros(k.shape), 1, 0.75);
+    const Where where = make_where(see_causal, 1, 4, 4);
     CHECK(relative_error(attention(q, add(k, one), v, where, 1), attention(q, k, v, where, 1)) < oracle_bar);
 }
 
@@ -631,7 +641,7 @@ TEST_CASE("attention: scores far beyond the range of exp do not overflow") {
     const Tensor v = from(std::vector<real>{3, 5}, {1, 2, 1, 1}, "v");
     for (Kernels kernels : {Kernels::plain, Kernels::fast}) {
         WithKernels use(kernels);
-        CHECK(item(attention(q, k, v, ids({0, 1}, {1, 1, 2}), 1)) == 3);
+        CHECK(item(attention(q, k, v, {ids({0, 1}, {1, 1, 2})}, 1)) == 3);
     }
 }
 
@@ -639,7 +649,7 @@ TEST_CASE("attention: a NaN in a query comes out as NaN, not as a silent number"
     const Tensor q = from(std::vector<real>{(real)NAN}, {1, 1, 1, 1}, "q"), k = randn({1, 2, 1, 1}, "k", 1);
     for (Kernels kernels : {Kernels::plain, Kernels::fast}) {
         WithKernels use(kernels);
-        CHECK(std::isnan(item(attention(q, k, k, ids({0, 1}, {1, 1, 2}), 1))));
+        CHECK(std::isnan(item(attention(q, k, k, {ids({0, 1}, {1, 1, 2})}, 1))));
     }
 }
 
@@ -647,7 +657,7 @@ TEST_CASE("attention: fast says what plain says for long sequences") {
     const Tensor q = randn({2, 70, 4, 9}, "q", 1), k = randn({2, 75, 2, 9}, "k", 2),
                  v = randn({2, 75, 2, 7}, "v", 3);
     for (Visible kind : {see_causal, see_windows, see_late, see_holes, see_lists}) {
-        const Tensor where = make_where(kind, 2, 70, 75);
+        const Where where = make_where(kind, 2, 70, 75);
         check_kernels([&] { return attention(q, k, v, where, 0.3); }, {q, k, v}, oracle_bar);
     }
 }
@@ -790,8 +800,9 @@ TEST_CASE("matmul_grouped: a row's bits do not depend on its neighbours") {
 // Queries [first, first + n) of a sequence, with the keys they may see.
 static void check_attention_rows(Visible kind, int T, int n_h, int n_kv, int d_k, int d_v, int most) {
     const Tensor q = randn({1, T, n_h, d_k}, "q", 1), k = randn({1, T, n_kv, d_k}, "k", 2);
-    const Tensor v = randn({1, T, n_kv, d_v}, "v", 3), where = make_where(kind, 1, T, T);
-    const std::vector<int> w = int_values(where);
+    const Tensor v = randn({1, T, n_kv, d_v}, "v", 3);
+    const Where where = make_where(kind, 1, T, T);
+    const std::vector<int> w = int_values(where.keys);
     const Tensor all = attention(q, k, v, where, 0.4);
     for (int n = 1; n <= most; n++)
         for (int from : {0, (T - n) / 2, T - n}) {
@@ -800,7 +811,7 @@ static void check_attention_rows(Visible kind, int T, int n_h, int n_kv, int d_k
             const Tensor some = slice(q, 1, from, n);
             const Tensor seen =
                 ids(std::vector<int>(w.begin() + 2 * from, w.begin() + 2 * (from + n)), {1, n, 2});
-            CHECK(same_bits(attention(some, k, v, seen, 0.4), slice(all, 1, from, n)));
+            CHECK(same_bits(attention(some, k, v, {seen}, 0.4), slice(all, 1, from, n)));
         }
 }
 
@@ -855,7 +866,7 @@ TEST_CASE("attention: the number of threads changes no bit") {
     const Tensor q = randn({2, 50, 4, 9}, "q", 1), k = randn({2, 50, 2, 9}, "k", 2),
                  v = randn({2, 50, 2, 7}, "v", 3);
     for (Visible kind : {see_causal, see_lists}) {
-        const Tensor where = make_where(kind, 2, 50, 50);
+        const Where where = make_where(kind, 2, 50, 50);
         check_threads([&] { return attention(q, k, v, where, 0.3); }, {q, k, v});
     }
 }

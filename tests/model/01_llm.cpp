@@ -140,8 +140,8 @@ Model random_model(const Config &c) {
     NoGrad off;
     Model m = initialised(c, 5);
     uint64_t seed = 50;
-    visit(m, [&](const std::string &, Tensor &w, Group group, const Shape &shape) {
-        if (group == Group::gain) copy_into(w, add(w, randn(shape, "g", ++seed, 0.3)));
+    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
+        if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", ++seed, 0.3)));
     });
     return m;
 }
@@ -157,11 +157,11 @@ double error_of_block(const Config &c) {
 constexpr double block_bar = in_double ? 1e-14 : 1e-6;
 
 Tensor read_at(const Model &m, const Tensor &ids, int from) {   // the trunk, positions shifted by `from`
-    Step step = causal(ids.shape[0], ids.shape[1]);
+    Step step = causal(ids);
     std::vector<int> pos = int_values(step.pos);
     for (int &p : pos) p += from;
     step.pos = ::from(pos, ids.shape, "pos");
-    return trunk(m, ids, step);
+    return trunk(m, step);
 }
 }  // namespace
 
@@ -256,7 +256,7 @@ TEST_CASE("trunk: embedding, blocks, final norm, nothing else") {
         const Vec y = RMSNorm(row(x, t), g, m.c.eps);
         std::copy(y.begin(), y.end(), expected.v.begin() + t * m.c.d);
     }
-    CHECK(relative_error(trunk(m, ids, causal(1, 5)), expected) < block_bar);
+    CHECK(relative_error(trunk(m, causal(ids)), expected) < block_bar);
 }
 
 // -------------------------------------------------------------------------------------------- [3] properties
@@ -264,11 +264,11 @@ TEST_CASE("trunk: a later token changes nothing before it, not a bit") {
     NoGrad off;
     const Model m = random_model(small());
     const std::vector<int> tokens = random_ints(12, m.c.V, 7);
-    const std::vector<real> before = values(trunk(m, from(tokens, {1, 12}, "ids"), causal(1, 12)));
+    const std::vector<real> before = values(trunk(m, causal(from(tokens, {1, 12}, "ids"))));
     for (int t = 0; t < 12; t++) {
         std::vector<int> other = tokens;
         other[t] = (other[t] + 1) % m.c.V;
-        const std::vector<real> after = values(trunk(m, from(other, {1, 12}, "ids"), causal(1, 12)));
+        const std::vector<real> after = values(trunk(m, causal(from(other, {1, 12}, "ids"))));
         INFO("token ", t);
         CHECK(std::equal(before.begin(), before.begin() + t * m.c.d, after.begin()));
         CHECK(!std::equal(before.begin() + t * m.c.d, before.begin() + (t + 1) * m.c.d,
@@ -280,10 +280,10 @@ TEST_CASE("trunk: sequences of a batch do not see each other") {
     NoGrad off;
     const Model m = random_model(small());
     const std::vector<int> tokens = random_ints(3 * 8, m.c.V, 7);
-    const std::vector<real> together = values(trunk(m, from(tokens, {3, 8}, "ids"), causal(3, 8)));
+    const std::vector<real> together = values(trunk(m, causal(from(tokens, {3, 8}, "ids"))));
     for (int b = 0; b < 3; b++) {
         const std::vector<int> one(tokens.begin() + b * 8, tokens.begin() + (b + 1) * 8);
-        const std::vector<real> alone = values(trunk(m, from(one, {1, 8}, "ids"), causal(1, 8)));
+        const std::vector<real> alone = values(trunk(m, causal(from(one, {1, 8}, "ids"))));
         CHECK(std::equal(alone.begin(), alone.end(), together.begin() + (long)b * 8 * m.c.d));
     }
 }
@@ -307,8 +307,8 @@ TEST_CASE("trunk: but the order of tokens counts") {
     Config c = small();
     c.n_layers = 1;   // without rotation, one layer sees earlier tokens as a set
     const Model m = random_model(c);
-    const Tensor a = trunk(m, from(std::vector<int>{1, 2, 3}, {1, 3}, "ids"), causal(1, 3));
-    const Tensor b = trunk(m, from(std::vector<int>{2, 1, 3}, {1, 3}, "ids"), causal(1, 3));
+    const Tensor a = trunk(m, causal(from(std::vector<int>{1, 2, 3}, {1, 3}, "ids")));
+    const Tensor b = trunk(m, causal(from(std::vector<int>{2, 1, 3}, {1, 3}, "ids")));
     CHECK(relative_error(slice(a, 1, 2, 1), slice(b, 1, 2, 1)) > 1e-3);
 }
 
@@ -340,7 +340,7 @@ TEST_CASE("tied head: the embedding's gradient is the sum of both its uses") {
         const TapeGuard clear;
         zero_grad(m.Emb);
         if (m.head) zero_grad(m.head);
-        const Batch b = make_batch({{3, 1, 4, 1, 5, 9, 2, 6}}, 0);
+        const Batch b = make_batch(examples({{3, 1, 4, 1, 5, 9, 2, 6}}), 0);
         backward(language_modelling(m, b).total);
         NoGrad off;
         return m.head ? add(gradient(m.Emb), gradient(m.head)) : clone(gradient(m.Emb));
@@ -432,9 +432,8 @@ TEST_CASE("census: counts what is built, of every preset that a test can hold") 
         const Config c = load_preset(name);
         Model m = build(c);
         long trunk = 0, modules = 0;
-        visit(m, [&](const std::string &weight, Tensor &w, Group group, const Shape &) {
-            if (group != Group::bias && group != Group::counter)
-                (weight.starts_with("mtp.") ? modules : trunk) += w.numel();
+        visit(m, [&](const std::string &weight, Tensor &w, const Spec &spec) {
+            if (spec.group != Group::bias) (weight.starts_with("mtp.") ? modules : trunk) += w.numel();
         });
         const Census n = census(c);
         INFO(std::string(name));

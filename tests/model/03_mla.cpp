@@ -145,8 +145,8 @@ Model random_model(const Config &c) {                    // with gains that are 
     NoGrad off;
     Model m = initialised(c, 5);
     uint64_t seed = 50;
-    visit(m, [&](const std::string &, Tensor &w, Group group, const Shape &shape) {
-        if (group == Group::gain) copy_into(w, add(w, randn(shape, "g", ++seed, 0.3)));
+    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
+        if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", ++seed, 0.3)));
     });
     return m;
 }
@@ -341,7 +341,8 @@ TEST_CASE("mla absorbed: one token at a time from the cache gives the bits of al
     const Tensor once = mla_absorbed(w, m.c, h, with_cache(1, T), all.layers[0].latent);
     for (int t = 0; t < T; t++) {
         const Tensor pos = from(std::vector<int>{t}, {1, 1}, "pos");
-        const Step step = {.pos = pos, .where = from(std::vector<int>{0, t}, {1, 1, 2}, "where"), .at = pos};
+        const Step step = {
+            .pos = pos, .where = {from(std::vector<int>{0, t}, {1, 1, 2}, "where")}, .at = pos};
         const Tensor u = mla_absorbed(w, m.c, slice(h, 1, t, 1), step, grown.layers[0].latent);
         INFO("token ", t);
         CHECK(same_bits(u, slice(once, 1, t, 1)));

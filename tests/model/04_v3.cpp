@@ -115,10 +115,10 @@ Model random_model(const Config &c, uint64_t seed = 5) {
     NoGrad off;
     Model m = initialised(c, seed);
     uint64_t stream = 50;
-    visit(m, [&](const std::string &, Tensor &w, Group group, const Shape &shape) {
+    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
         stream++;
-        if (group == Group::gain) copy_into(w, add(w, randn(shape, "g", stream, 0.3)));
-        if (group == Group::bias) copy_into(w, randn(shape, "b", stream, 0.1));
+        if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", stream, 0.3)));
+        if (spec.group == Group::bias) copy_into(w, randn(spec.shape, "b", stream, 0.1));
     });
     return m;
 }
@@ -145,7 +145,7 @@ Seen seen_by(const MoE &w, const Config &c, const Tensor &u) {
     Step step = causal(u.shape[0], u.shape[1]);
     step.aux = &aux;
     moe(w, c, u, step);
-    Seen seen = {{}, Numbers(aux.routing[0].s), aux.balance.empty() ? 0 : (double)item(aux.balance[0])};
+    Seen seen = {{}, Numbers(aux.routing[0].s), aux.losses.empty() ? 0 : (double)item(aux.losses[0].value)};
     const std::vector<int> idx = int_values(aux.routing[0].idx);
     for (size_t n = 0; n < idx.size(); n += c.K_r)
         seen.idx.emplace_back(idx.begin() + n, idx.begin() + n + c.K_r);
@@ -391,7 +391,7 @@ TEST_CASE("balance loss: gradient, f being constant") {
                 Step step = causal(2, 4);
                 step.aux = &aux;
                 moe(w, c, u, step);
-                return aux.balance[0];
+                return aux.losses[0].value;
             },
             {u, w.e});
     }
@@ -402,13 +402,13 @@ TEST_CASE("balance loss: alpha = 0 makes none") {
     c.alpha = 0;
     const Model m = random_model(c);
     const TapeGuard clear;
-    CHECK(!language_modelling(m, make_batch({{1, 2, 3, 4, 5}}, 0)).balance);
+    CHECK(!language_modelling(m, make_batch(examples({{1, 2, 3, 4, 5}}), 0)).term("balance"));
 }
 
 // --------------------------------------------------------------------------------------- [5] the bias update
 namespace {
-Options frozen_weights() {                               // lr = 0: only the biases move
-    Options o;
+TrainOptions frozen_weights() {                               // lr = 0: only the biases move
+    TrainOptions o;
     o.schedule = "constant";
     o.warmup = 0;
     o.lr = 0;
@@ -416,27 +416,20 @@ Options frozen_weights() {                               // lr = 0: only the bia
     return o;
 }
 
-Sequences random_sequences(int B, int T, int V, uint64_t seed) {
-    Sequences s;
-    for (int b = 0; b < B; b++) s.push_back(random_ints(T + 1, V, seed * 100 + b));
+Examples random_sequences(int B, int T, int V, uint64_t seed) {
+    Examples s;
+    for (int b = 0; b < B; b++) s.push_back({.ids = random_ints(T + 1, V, seed * 100 + b)});
     return s;
 }
 
 std::vector<std::vector<real>> biases(Model &m) {
     std::vector<std::vector<real>> b;
-    visit(m, [&](const std::string &, Tensor &w, Group group, const Shape &) {
-        if (group == Group::bias) b.push_back(values(w));
+    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
+        if (spec.group == Group::bias) b.push_back(values(w));
     });
     return b;
 }
 
-std::vector<std::vector<int>> loads(Model &m) {
-    std::vector<std::vector<int>> n;
-    visit(m, [&](const std::string &, Tensor &w, Group group, const Shape &) {
-        if (group == Group::counter) n.push_back(int_values(w));
-    });
-    return n;
-}
 }  // namespace
 
 TEST_CASE("bias update: an overloaded expert's b falls by gamma, an idle one's rises, once a step") {
@@ -444,21 +437,19 @@ TEST_CASE("bias update: an overloaded expert's b falls by gamma, an idle one's r
     c.D = 1;
     c.gamma = 0.0625;                                    // a power of two: sums are exact
     Model m = initialised(c, 5);
-    const Sequences batch = random_sequences(4, 9, c.V, 1);
-    std::vector<std::vector<int>> expected;
+    const Examples batch = random_sequences(4, 9, c.V, 1);
+    std::vector<std::vector<int>> expected;            // the same forward: its load is what the step will see
     {
         const TapeGuard clear;
-        language_modelling(m,
-                           make_batch(batch, c.D));   // the same forward: its load is what the step will see
-        expected = loads(m);
-        visit(m, [](const std::string &, Tensor &w, Group group, const Shape &shape) {
-            if (group == Group::counter) copy_into(w, zero_ints(shape));
-        });
+        Aux aux;
+        language_modelling(m, make_batch(batch, c.D), &aux);
+        for (const Routing &r : aux.routing) expected.push_back(int_values(r.counts));
     }
     REQUIRE(expected.size() == 2);                       // the layer's router, and the MTP module's
     Training t(frozen_weights(), std::move(m));
-    t.train_step([&](long) { return batch; });
-    const auto b = biases(t.model);
+    const auto counted = t.train_step([&](long) { return batch; }).load;
+    CHECK(counted == expected);
+    const auto b = biases(t.policy.model);
     for (size_t l = 0; l < 2; l++) {
         int total = 0;
         for (int n : expected[l]) total += n;
@@ -468,28 +459,28 @@ TEST_CASE("bias update: an overloaded expert's b falls by gamma, an idle one's r
             CHECK(b[l][i] == (real)(0.0625 * sign));
         }
     }
-    for (const auto &load : loads(t.model))              // counted anew in the next step
-        for (int n : load) CHECK(n == 0);
+    CHECK(t.train_step([&](long) { return batch; }).load[0].size() == (size_t)c.N_r);
+    CHECK(biases(t.policy.model) != b);                  // counted anew in the next step
 }
 
 TEST_CASE("bias update: one batch of 8 and 4 accumulated batches of 2 move b alike, to the bit") {
     Config c = small();
     c.D = 1;
     c.gamma = 0.003;
-    Options whole = frozen_weights(), parts = whole;
+    TrainOptions whole = frozen_weights(), parts = whole;
     parts.accumulate = 4;
     Model untouched = initialised(c, 5);
     Training a(whole, initialised(c, 5)), b(parts, initialised(c, 5));
     for (int step = 0; step < 5; step++) {
-        const Sequences batch = random_sequences(8, 9, c.V, step + 1);
+        const Examples batch = random_sequences(8, 9, c.V, step + 1);
         a.train_step([&](long) { return batch; });
         b.train_step([&](long position) {
             const long from = position % 8;
-            return Sequences(batch.begin() + from, batch.begin() + from + 2);
+            return Examples(batch.begin() + from, batch.begin() + from + 2);
         });
-        CHECK(biases(a.model) == biases(b.model));
+        CHECK(biases(a.policy.model) == biases(b.policy.model));
     }
-    CHECK(biases(a.model) != biases(untouched));             // and they did move
+    CHECK(biases(a.policy.model) != biases(untouched));             // and they did move
 }
 
 TEST_CASE("bias update: it evens out the load of a router that starts lopsided") {
@@ -498,7 +489,7 @@ TEST_CASE("bias update: it evens out the load of a router that starts lopsided")
     Model m = initialised(c, 5);
     assign(m.blocks[1].moe.b, {1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0});
     Training t(frozen_weights(), std::move(m));
-    const Sequences batch = random_sequences(8, 16, c.V, 1);
+    const Examples batch = random_sequences(8, 16, c.V, 1);
     const double first = t.train_step([&](long) { return batch; }).max_vio;
     double last = 0;
     for (int step = 0; step < 80; step++) last = t.train_step([&](long) { return batch; }).max_vio;
@@ -532,13 +523,15 @@ double log_P(const Numbers &head, const Vec &h, int token) {   // log softmax(he
 }
 
 // L_main and each L_MTP^k, with tokens t_1 .. t_(T+1) in sequence[0 .. T].
-Vec losses_of(const Model &m, const Sequences &batch) {
+Vec losses_of(const Model &m, const Examples &examples) {
     NoGrad off;
+    Sequences batch;
+    for (const Example &e : examples) batch.push_back(e.ids);
     const int B = (int)batch.size(), T = (int)batch[0].size() - 1;
     const Numbers head(m.head), Emb(m.Emb);
     std::vector<int> ids;
     for (const auto &t : batch) ids.insert(ids.end(), t.begin(), t.begin() + T);
-    Tensor h = trunk(m, from(ids, {B, T}, "ids"), causal(B, T));
+    Tensor h = trunk(m, causal(from(ids, {B, T}, "ids")));
     Vec L(1 + m.c.D, 0.0);
     for (int b = 0; b < B; b++)
         for (int i = 0; i < T; i++)
@@ -567,8 +560,8 @@ Vec losses_of(const Model &m, const Sequences &batch) {
 }
 
 // Trains on sequences that `next` makes; the report of the last step.
-StepReport trained(const Config &c, int steps, double lr, const std::function<Sequences(int step)> &next) {
-    Options o;
+StepReport trained(const Config &c, int steps, double lr, const std::function<Examples(int step)> &next) {
+    TrainOptions o;
     o.schedule = "cosine";
     o.warmup = 5;
     o.lr = lr;
@@ -591,27 +584,27 @@ Config nano(int D) {
 TEST_CASE("mtp: losses of two modules equal V3 (21)-(25) in plain doubles, with divisor T") {
     const TapeGuard clear;
     const Model m = random_model(with_modules(2));
-    const Sequences batch = random_sequences(3, 7, m.c.V, 1);
+    const Examples batch = random_sequences(3, 7, m.c.V, 1);
     const Losses l = language_modelling(m, make_batch(batch, 2));
     const Vec L = losses_of(m, batch);
     const auto error = [](const Tensor &got, double expected) {
         return std::abs(item(got) - expected) / expected;
     };
-    CHECK(error(l.lm, L[0]) < moe_bar);
-    CHECK(error(l.mtp, L[1] + L[2]) < moe_bar);
-    CHECK(error(l.total, L[0] + 0.3 / 2 * (L[1] + L[2]) + item(l.balance)) < moe_bar);   // V3 (25)
+    CHECK(error(l.term("lm"), L[0]) < moe_bar);
+    CHECK(error(l.term("mtp"), (L[1] + L[2]) / 2) < moe_bar);
+    CHECK(error(l.total, L[0] + 0.3 / 2 * (L[1] + L[2]) + item(l.term("balance"))) < moe_bar);   // V3 (25)
 }
 
 TEST_CASE("mtp: module k reads token i+k and predicts token i+k+1") {
-    const Batch b = make_batch({{10, 11, 12, 13, 14}}, 2);
+    const Batch b = make_batch(examples({{10, 11, 12, 13, 14}}), 2);
     CHECK(b.T == 4);
-    CHECK(b.targets == 4);
-    CHECK(int_values(b.ids) == std::vector<int>{10, 11, 12, 13});
-    CHECK(int_values(b.next) == std::vector<int>{11, 12, 13, 14});
-    CHECK(int_values(b.mtp_ids[0]) == std::vector<int>{11, 12, 13});
-    CHECK(int_values(b.mtp_next[0]) == std::vector<int>{12, 13, 14});
-    CHECK(int_values(b.mtp_ids[1]) == std::vector<int>{12, 13});
-    CHECK(int_values(b.mtp_next[1]) == std::vector<int>{13, 14});
+    CHECK(b.tokens == 4);
+    CHECK(int_values(b.reading[0].step.ids) == std::vector<int>{10, 11, 12, 13});
+    CHECK(int_values(b.reading[0].next) == std::vector<int>{11, 12, 13, 14});
+    CHECK(int_values(b.reading[1].step.ids) == std::vector<int>{11, 12, 13});
+    CHECK(int_values(b.reading[1].next) == std::vector<int>{12, 13, 14});
+    CHECK(int_values(b.reading[2].step.ids) == std::vector<int>{12, 13});
+    CHECK(int_values(b.reading[2].next) == std::vector<int>{13, 14});
 }
 
 TEST_CASE("mtp: its loss trains the model's own head, embedding and trunk") {
@@ -627,9 +620,9 @@ TEST_CASE("mtp: its loss trains the model's own head, embedding and trunk") {
         return Gradients{clone(gradient(m.head)), clone(gradient(m.Emb)),
                          clone(gradient(m.blocks[0].mla.W_O))};
     };
-    const Gradients main = gradients([](const Losses &l) { return l.lm; }),
-                    module = gradients([](const Losses &l) { return l.mtp; });
-    const Gradients balance = gradients([](const Losses &l) { return l.balance; });
+    const Gradients main = gradients([](const Losses &l) { return l.term("lm"); }),
+                    module = gradients([](const Losses &l) { return l.term("mtp"); });
+    const Gradients balance = gradients([](const Losses &l) { return l.term("balance"); });
     const Gradients total = gradients([](const Losses &l) { return l.total; });
     NoGrad off;
     for (auto part : {&Gradients::head, &Gradients::Emb, &Gradients::W_O}) {
@@ -641,16 +634,16 @@ TEST_CASE("mtp: its loss trains the model's own head, embedding and trunk") {
 
 TEST_CASE("mtp: on a sequence of period 3 the model and both modules reach a loss of 0") {
     const StepReport r = trained(nano(2), 120, 0.01, [](int) {
-        Sequences batch;
+        Examples batch;
         for (int phase = 0; phase < 3; phase++) {
             batch.emplace_back();
-            for (int t = 0; t < 13; t++) batch.back().push_back(3 + (t + phase) % 3);
+            for (int t = 0; t < 13; t++) batch.back().ids.push_back(3 + (t + phase) % 3);
         }
         return batch;
     });
-    INFO("lm ", r.lm, ", mtp ", r.mtp);
-    CHECK(r.lm < 0.02);
-    CHECK(r.mtp < 0.04);
+    INFO("lm ", r.term("lm"), ", mtp ", r.term("mtp"));
+    CHECK(r.term("lm") < 0.02);
+    CHECK(r.term("mtp") < 0.04);
 }
 
 // Pairs x, x+8 with x drawn at random from 8: only every second token can be known. The module at i is given
@@ -659,21 +652,21 @@ TEST_CASE("mtp: on a sequence of period 3 the model and both modules reach a los
 // known, 8 are not. One label earlier everything would be given, one later nothing could be known.
 TEST_CASE("mtp: it knows what one token more can tell, not less and not more") {
     const StepReport r = trained(nano(1), 250, 0.01, [](int step) {
-        Sequences batch;
+        Examples batch;
         for (int b = 0; b < 8; b++) {
             batch.emplace_back();
             for (int x : random_ints(9, 8, step * 8 + b)) {
-                batch.back().push_back(x);
-                batch.back().push_back(x + 8);
+                batch.back().ids.push_back(x);
+                batch.back().ids.push_back(x + 8);
             }
-            batch.back().resize(17);
+            batch.back().ids.resize(17);
         }
         return batch;
     });
     const double ln8 = std::log(8.0);
-    INFO("lm ", r.lm, ", at best ", ln8 / 2, "; mtp ", r.mtp, ", at best ", ln8 / 2);
-    CHECK(r.lm == doctest::Approx(ln8 * 8 / 16).epsilon(0.1));
-    CHECK(r.mtp == doctest::Approx(ln8 * 8 / 16).epsilon(0.1));
+    INFO("lm ", r.term("lm"), ", at best ", ln8 / 2, "; mtp ", r.term("mtp"), ", at best ", ln8 / 2);
+    CHECK(r.term("lm") == doctest::Approx(ln8 * 8 / 16).epsilon(0.1));
+    CHECK(r.term("mtp") == doctest::Approx(ln8 * 8 / 16).epsilon(0.1));
 }
 
 // --------------------------------------------------------------------------------------------- [7] gradients
@@ -702,13 +695,13 @@ TEST_CASE("mtp: gradient of its weights, of the embedding and of the hidden stat
     Model m = random_model(c);
     const Tensor h = randn({1, 4, c.d}, "h", 3), ids = from(std::vector<int>{1, 0, 4, 1}, {1, 4}, "ids");
     Leaves leaves = {h, m.Emb};
-    visit(m, [&](const std::string &name, Tensor &w, Group group, const Shape &) {
-        const bool trained = group != Group::bias && group != Group::counter;
+    visit(m, [&](const std::string &name, Tensor &w, const Spec &spec) {
+        const bool trained = spec.group != Group::bias;
         if (name.starts_with("mtp.") && name != "mtp.0.g_out" && trained) leaves.push_back(w);
     });
     REQUIRE(leaves.size() ==
             2 + 3 + 12 + 7);   // g_h, g_e, M; the attention's 10 and two gains; the experts' 7
-    check_gradient([&] { return mtp(m.mtp[0], m, h, ids, causal(1, 4)); }, leaves);
+    check_gradient([&] { return mtp(m.mtp[0], m, h, causal(ids)); }, leaves);
 }
 
 // -------------------------------------------------------------------------------------------- [8] the census

@@ -222,13 +222,13 @@ PARITY("rope, both pairings, every scaling, some channels that pass") {
         }
 }
 
-Tensor causal(int B, int T, int offset = 0) {            // query t sees the keys 0 .. t + offset
+Where causal(int B, int T, int offset = 0) {            // query t sees the keys 0 .. t + offset
     std::vector<int> spans;
     for (int t = 0; t < B * T; t++) spans.insert(spans.end(), {0, t % T + offset});
-    return ids(spans, {B, T, 2});
+    return {ids(spans, {B, T, 2})};
 }
 
-void attention_both_ways(const Tensor &q, const Tensor &k, const Tensor &v, const Tensor &where) {
+void attention_both_ways(const Tensor &q, const Tensor &k, const Tensor &v, const Where &where) {
     both_ways([&] { return attention(q, k, v, where, 0.3); }, {q, k, v});
     both_ways([&] { return attention(q, k, First{2}, where, 0.3); }, {q, k});
 }
@@ -242,14 +242,14 @@ PARITY("attention over causal spans longer than a block, with shared key heads a
 
 PARITY("attention of one query over a cache, and with more columns than a block has threads") {
     const Tensor q = numbers({3, 1, 2, 5}), k = numbers({3, 70, 1, 5}, 2), v = numbers({3, 70, 1, 7}, 3);
-    attention_both_ways(q, k, v, ids({0, 69, 0, 4, 10, 64}, {3, 1, 2}));
+    attention_both_ways(q, k, v, {ids({0, 69, 0, 4, 10, 64}, {3, 1, 2})});
     const Tensor wide = randn({1, 3, 1, 270}, "q", 1, 0.2), wide_k = numbers({1, 3, 1, 270}, 2);
     attention_both_ways(wide, wide_k, numbers({1, 3, 1, 290}, 3), causal(1, 3));
 }
 
 PARITY("attention over windows and over spans that see nothing") {
     const Tensor q = numbers({1, 5, 2, 4}), k = numbers({1, 40, 2, 4}, 2), v = numbers({1, 40, 2, 4}, 3);
-    attention_both_ways(q, k, v, ids({0, -1, 3, 39, 5, 4, 39, 39, 0, 33}, {1, 5, 2}));
+    attention_both_ways(q, k, v, {ids({0, -1, 3, 39, 5, 4, 39, 39, 0, 33}, {1, 5, 2})});
 }
 
 PARITY("attention over lists with gaps, repetitions, and nobody") {
@@ -258,7 +258,7 @@ PARITY("attention over lists with gaps, repetitions, and nobody") {
     for (int i = 0; i < 2 * 3 * 37; i += 3) lists[i] = -1;
     for (int i = 37; i < 2 * 37; i++) lists[i] = -1;
     lists[5] = lists[4] = lists[2];
-    attention_both_ways(q, k, v, ids(lists, {2, 3, 37}));
+    attention_both_ways(q, k, v, {ids(lists, {2, 3, 37}), true});
 }
 
 PARITY("attention: an infinite or missing number ends where the CPU's does") {

@@ -80,7 +80,7 @@ TEST_CASE("backward: both inputs of an op may be the same tensor, for every op o
     check_gradient([&] { return swiglu(x, x); }, {x});
     check_gradient([&] { return concat(x, x); }, {x});
     check_gradient([&] { return matmul(x, x); }, {x});
-    check_gradient([&] { return attention(y, y, y, where, 0.7); }, {y});
+    check_gradient([&] { return attention(y, y, y, {where}, 0.7); }, {y});
 }
 
 TEST_CASE("backward: gradients add up over calls, until zero_grad") {
@@ -214,7 +214,7 @@ void training_step(const Leaves &w) {
     const Tensor tokens = ids({1, 4, 2, 0, 3, 3}, {1, 6}),
                  where = ids({0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5}, {1, 6, 2});
     const Tensor x = gather_rows(w[0], tokens), q = heads(matmul(x, w[1]), 2);
-    const Tensor h = add(x, merge(attention(q, q, q, where, 0.5)));
+    const Tensor h = add(x, merge(attention(q, q, q, {where}, 0.5)));
     const Tensor u = reshape(rmsnorm(h, w[2], 1e-6), {6, 8}), s = softmax(u), idx = topk(s, {}, {.K = 2});
     const Dispatch d = dispatch(idx, 8);
     const Tensor y = combine(gather_rows(u, d.token, d.slot), d.slot, pick(s, idx));
@@ -400,25 +400,21 @@ TEST_CASE("relative_error: NaN equals NaN, and either a NaN or an infinity again
 
 TEST_CASE(
     "clone: a copied model keeps its bits while the original trains: a reference policy does not follow") {
-    Options o;
+    TrainOptions o;
     o.steps = 3;
     Training t(o, initialised(load_preset("v3-nano"), 1));
-    Model copy = clone(t.model);
+    Model copy = clone(t.policy.model);
     std::vector<std::vector<real>> before;
-    visit(copy, [&](const std::string &, Tensor &w, Group group, const Shape &) {
-        if (group != Group::counter) before.push_back(values(w));
-    });
+    visit(copy, [&](const std::string &, Tensor &w, const Spec &) { before.push_back(values(w)); });
     for (int i = 0; i < 3; i++)
-        t.train_step([](long) { return Sequences{{1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}}; });
+        t.train_step([](long) { return examples({{1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}}); });
     size_t at = 0, moved = 0;
-    visit(copy, [&](const std::string &name, Tensor &w, Group group, const Shape &) {
-        if (group == Group::counter) return;
+    visit(copy, [&](const std::string &name, Tensor &w, const Spec &) {
         INFO(name);
         CHECK(values(w) == before[at++]);
     });
     at = 0;
-    visit(t.model, [&](const std::string &, Tensor &w, Group group, const Shape &) {
-        if (group != Group::counter) moved += values(w) != before[at++];
-    });
+    visit(t.policy.model,
+          [&](const std::string &, Tensor &w, const Spec &) { moved += values(w) != before[at++]; });
     CHECK(moved > before.size() / 2);
 }
