@@ -27,16 +27,18 @@ asan: | build                   ## the suite under AddressSanitizer and UBSan, k
 	$(TEST) build/asan/tests
 nvcc:                           ## nvcc compiles the CUDA sources
 	@tests/tools/nvcc.sh
-mutants:                        ## every planted bug is caught
-	@tests/tools/mutants.sh
-break:                          ## the binary with a planted bug: make break NAME=...
-	@tests/tools/break.sh $(NAME)
-lint:                           ## the laws of the house
-	@tests/tools/lint.sh
+mutants: | build                ## every planted bug is caught (NAME=... tries that one alone)
+	@tests/tools/mutants.py $(NAME)
+break:                          ## a binary with a planted bug: NAME=..., or BLIND=1 SEED=n for one that is not named
+	@tests/tools/mutants.py $(if $(BLIND),--blind "$(SEED)",--break "$(NAME)")
+reveal:                         ## which bug `make break BLIND=1 SEED=n` has planted: SEED=n
+	@tests/tools/mutants.py --reveal "$(SEED)"
+lint: | build                   ## the conventions of CONTRIBUTING.md that a machine can check
+	@tests/tools/lint.py
 format: | build                 ## one formatting for all sources (clang-format, from PyPI into build/venv-format)
 	@tests/tools/format.sh
-lines:                          ## lengths of files and functions
-	@tests/tools/lines.sh
+lines:                          ## lines per floor, lengths of files and functions
+	@tests/tools/lines.py
 map:                            ## notebooks/MAP.md: where is which equation
 	@tests/tools/map.sh
 oracle: all                     ## against PyTorch and transformers (installs them into build/venv)
@@ -55,4 +57,4 @@ clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc mutants break lint format lines map oracle race signature fuzz bench ci clean help
+.PHONY: all deps demo test gradcheck debug asan nvcc mutants break reveal lint format lines map oracle race signature fuzz bench ci clean help

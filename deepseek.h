@@ -23,9 +23,8 @@ enum class Attention { MHA, GQA, MLA };
 enum class Gate { softmax, sigmoid };
 enum class Counted { selected, unbiased };               // which top-K the sequence-wise loss counts
 
-// The papers' symbols, with the released config.json's name beside them. src/model/config.cpp has
-// one table of these fields that parses, prints, validates and saves. Presets are lists of
-// fields: data/presets/*.preset.
+// The papers' symbols, with the released config.json's name beside them. One table in src/model/config.cpp
+// parses, prints, validates and saves these fields. Presets are lists of fields: data/presets/*.preset.
 struct Config {
     std::string name = "unnamed";
     Attention attention = Attention::MHA;

@@ -1,4 +1,36 @@
 // main.cpp: the test program. doctest's own options select tests:  -tc="rmsnorm*"  runs one op's guards,
-// -s  shows every comparison with its numbers, -ltc lists the names. Nothing is printed after its summary.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+// -s  shows every comparison with its numbers, -ltc lists the names. A filter that matches no test fails.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <cstdio>
 #include <doctest/doctest.h>
+
+namespace {
+
+unsigned matched = 0;
+
+struct Counting : doctest::IReporter {
+    explicit Counting(const doctest::ContextOptions &) {}
+    void report_query(const doctest::QueryData &) override {}
+    void test_run_start() override {}
+    void test_run_end(const doctest::TestRunStats &run) override { matched = run.numTestCasesPassingFilters; }
+    void test_case_start(const doctest::TestCaseData &) override {}
+    void test_case_reenter(const doctest::TestCaseData &) override {}
+    void test_case_end(const doctest::CurrentTestCaseStats &) override {}
+    void test_case_exception(const doctest::TestCaseException &) override {}
+    void subcase_start(const doctest::SubcaseSignature &) override {}
+    void subcase_end() override {}
+    void log_assert(const doctest::AssertData &) override {}
+    void log_message(const doctest::MessageData &) override {}
+    void test_case_skipped(const doctest::TestCaseData &) override {}
+};
+REGISTER_LISTENER("counting", 1, Counting);
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    doctest::Context context(argc, argv);
+    const int failed = context.run();
+    if (context.shouldExit() || matched > 0) return failed;
+    std::fprintf(stderr, "tests: no test case of this build matches the filter; -ltc lists their names\n");
+    return 1;
+}

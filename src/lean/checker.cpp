@@ -94,8 +94,7 @@ struct Terms : Reader {
     void constant(Formula wanted, int depth);
 };
 
-// HYP proj*   |   ( iterm )           The depth of a term counts brackets, tuples, functions, projections and
-// arguments.
+// HYP proj*   |   ( iterm )           Depth counts brackets, tuples, functions, projections, arguments.
 Formula Terms::head(int &depth) {
     deep(depth);
     if (accept(T_open)) {

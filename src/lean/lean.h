@@ -28,15 +28,20 @@ namespace lean {
 // ---------------------------------------------------------------- codes
 
 // Stable, one for each reason to refuse. The last four belong to level 2, equations on Nat.
-#define LEAN_CODES(X)                                                                                        \
-    X(OK)                                                                                                    \
-    X(E_LEX)                                                                                                 \
-    X(E_PARSE)                                                                                               \
-    X(E_LAYOUT)                                                                                              \
-    X(E_LIMIT)                                                                                               \
-    X(E_NAME_USED) X(E_UNKNOWN_ID) X(E_TYPE_MISMATCH) X(E_NO_GOALS) X(E_UNSOLVED) X(E_INTRO) X(E_ASSUMPTION) \
-        X(E_APPLY) X(E_CONSTRUCTOR) X(E_LEFT_RIGHT) X(E_CASES) X(E_RFL) X(E_RW) X(E_AMBIGUOUS)               \
-            X(E_INDUCTION)
+#define LEAN_CODES(X)                                                                                     \
+    X(OK)                                                                                                 \
+    X(E_LEX)                                                                                              \
+    X(E_PARSE)                                                                                            \
+    X(E_LAYOUT)                                                                                           \
+    X(E_LIMIT)                                                                                            \
+    X(E_NAME_USED)                                                                                        \
+    X(E_UNKNOWN_ID)                                                                                       \
+    X(E_TYPE_MISMATCH)                                                                                    \
+    X(E_NO_GOALS)                                                                                         \
+    X(E_UNSOLVED)                                                                                         \
+    X(E_INTRO)                                                                                            \
+    X(E_ASSUMPTION)                                                                                       \
+    X(E_APPLY) X(E_CONSTRUCTOR) X(E_LEFT_RIGHT) X(E_CASES) X(E_RFL) X(E_RW) X(E_AMBIGUOUS) X(E_INDUCTION)
 #define X(code) code,
 enum Code : uint8_t { LEAN_CODES(X) };
 #undef X

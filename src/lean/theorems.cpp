@@ -450,8 +450,7 @@ int difficulty(const Script &script) {
     return n <= 4 ? 1 : n <= 7 ? 2 : n <= 11 ? 3 : n <= 16 ? 4 : 5;
 }
 
-// ---------------------------------------------------------------- [3] random formulas, chains, composites,
-// equations
+// ------------------------------------------------------ [3] random formulas, chains, composites, equations
 
 static const char letters[] = "pqrstu", nat_letters[] = "abckmn";
 

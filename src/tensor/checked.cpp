@@ -6,8 +6,7 @@
 //         relative error 1.08e+00                       (one line)
 //
 // What it is not: a comparison of two runs. After each op the CPU's result stands, so errors never
-// accumulate, and whatever is reported happened in this op. It is the most tested function of the
-// house (tests/tensor/parity.cpp).
+// accumulate, and whatever is reported happened in this op. Nothing is tested more: tests/tensor/parity.cpp.
 //
 //   [1] the difference of two tensors   [3] run on both and compare
 //   [2] copies on the CUDA device       [4] the device
