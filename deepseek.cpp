@@ -110,8 +110,8 @@ Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &
 // The gate's gradient, put together from its ops. With y = sum_k g_k E_k(u), g_k = rho s_k / S, S the sum of
 // the chosen s, and s = sigmoid(z):
 //     combine          dg_k = <E_k(u), dy>
-//     normalize_rows   ds_k = (rho dg_k - sum_j dg_j g_j) / S         an expert gains what it does better than
-//     pick, sigmoid    dz_k = s_k (1 - s_k) ds_k                      the mean; who was not chosen gains nothing
+//     normalize_rows   ds_k = (rho dg_k - sum_j dg_j g_j) / S    an expert gains what it does better than
+//     pick, sigmoid    dz_k = s_k (1 - s_k) ds_k                     the mean; who was not chosen, nothing
 static Tensor routed(const MoE &w, const Tensor &u, const Dispatch &to, const Tensor &g) {
     Tensor x = gather_rows(u, to.token, to.slot);                                    // (N K_r,d)
     Tensor a = swiglu(matmul_grouped(x, w.W_g, to.offsets), matmul_grouped(x, w.W_u, to.offsets));

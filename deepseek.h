@@ -115,7 +115,7 @@ struct Cache { Tensor rows, length; };                   // (B,T_max,n,d), (B): 
 struct LayerCache { Cache latent = {}, k = {}, v = {}; };        // MLA: the latent; MHA, GQA: keys and values
 struct Caches { std::vector<LayerCache> layers; };
 
-// ======================================================================== [3] what a layer must know, and tells
+// ================================================================= [3] what a layer must know, and tells
 
 struct Routing { Tensor s, idx, counts; };            // a router's scores, choices, and tokens of each expert
 struct Term {
@@ -138,7 +138,7 @@ struct Step {
     const std::vector<Tensor> *imposed = nullptr;  // choices of experts, router by router, instead of its own
 };
 
-// =================================================================================== [4] layers, and the models
+// ============================================================================ [4] layers, and the models
 
 Tensor mha(const MHA &, const Config &, const Tensor &h, const Step &, LayerCache *past);
 Tensor mla(const MLA &, const Config &, const Tensor &h, const Step &);

@@ -34,29 +34,27 @@ Losses language_modelling(const Model &m, const Batch &b, Aux *report) {
     expect(b.divisor > 0, "the batch has no token to learn: all weights are 0");
     Aux unused, &aux = report ? *report : unused;
     aux.share = b.share;
-    Losses l;
-    std::vector<Term> mean_of_modules;
-    Tensor h;
-    for (int k = 0; k < (int)b.reading.size(); k++) {
-        const Reading &r = b.reading[k];
-        Step step = r.step;
+    const auto told = [&](Step step) {
         step.aux = &aux;
-        h = k == 0 ? trunk(m, step) : mtp(m.mtp[k - 1], m, slice(h, 1, 0, b.T - k), step);      // V3 (21)(22)
-        const Tensor h_out = k == 0 ? h : rmsnorm(h, m.mtp[k - 1].g_out, m.c.eps);
-        const Tensor y = logp(h_out, m.output_head(), r.next).logp;          // V3 (23)   the model's own head
-        if (k == 0) {
-            l.total = weighted_sum(y, r.weight, -1 / b.divisor);                         // V3 (24)   k = 0
-            l.terms = {{"lm", l.total}};
-            for (const Kind &kind : b.kinds)
-                collect(l.terms, "lm_" + kind.name, weighted_sum(detach(y), kind.weight, -1 / kind.divisor));
-        } else {
-            collect(mean_of_modules, "mtp", weighted_sum(y, r.weight, -1 / b.divisor / m.c.D));  // V3 (24)
-        }
+        return step;
+    };
+    Losses l;
+    const Reading &r = b.reading[0];
+    Tensor h = trunk(m, told(r.step));
+    Tensor y = logp(h, m.output_head(), r.next).logp;
+    l.total = weighted_sum(y, r.weight, -1 / b.divisor);                                 // V3 (24)   k = 0
+    collect(l.terms, "lm", l.total);
+    for (const Kind &kind : b.kinds)
+        collect(l.terms, "lm_" + kind.name, weighted_sum(detach(y), kind.weight, -1 / kind.divisor));
+
+    for (int k = 1; k < (int)b.reading.size(); k++) {
+        const Reading &r = b.reading[k];
+        const MTP &w = m.mtp[k - 1];
+        h = mtp(w, m, slice(h, 1, 0, b.T - k), told(r.step));                            // V3 (21)(22)
+        y = logp(rmsnorm(h, w.g_out, m.c.eps), m.output_head(), r.next).logp;         // V3 (23)   shared head
+        collect(l.terms, "mtp", weighted_sum(y, r.weight, -1 / b.divisor / m.c.D));      // V3 (24)
     }
-    for (const Term &term : mean_of_modules) {
-        collect(l.terms, term.name, term.value);
-        l.total = add(l.total, times(term.value, m.c.lambda));                           // V3 (25)
-    }
+    if (b.reading.size() > 1) l.total = add(l.total, times(l.term("mtp"), m.c.lambda));  // V3 (25)
     for (const Term &term : aux.losses) {
         collect(l.terms, term.name, term.value);
         l.total = add(l.total, term.value);
@@ -96,8 +94,8 @@ double learning_rate(const TrainOptions &o, long step) {
 // ----------------------------------------------------------------------------------------- [3] the optimiser
 Optimiser::Optimiser(Model &m) : norm2(zeros({1}, "norm2")) {
     visit(m, [&](const std::string &name, Tensor &W, const Spec &spec) {
-        if (W.s->wants_grad)
-            entries.push_back({name, W, zeros(W.shape, "m"), zeros(W.shape, "v"), spec.group});
+        if (!W.s->wants_grad) return;
+        entries.push_back({name, W, zeros(W.shape, "m"), zeros(W.shape, "v"), spec.group});
     });
 }
 

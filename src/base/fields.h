@@ -1,4 +1,5 @@
-// fields.h: a struct whose members have names: one table parses, prints and checks them, and makes the command line.
+// fields.h: a struct whose members have names: one table parses, prints and checks
+// them, and makes the command line.
 #pragma once
 #include <charconv>
 #include <cmath>

@@ -4,8 +4,8 @@
 
 #include "deepseek.h"
 
-// What is done with a weight depends on its group: matrices, routers and heads decay; a bias (of selection) is not
-// trained by a gradient.
+// What is done with a weight depends on its group: matrices, routers and heads decay; a bias (of
+// selection) is not trained by a gradient.
 enum class Group { matrix, router, head, embedding, gain, bias };
 inline bool trained(Group g) { return g != Group::bias; }
 inline bool decays(Group g) { return g == Group::matrix || g == Group::router || g == Group::head; }

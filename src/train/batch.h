@@ -16,7 +16,8 @@ struct Example {
 using Examples = std::vector<Example>;
 Examples examples(const std::vector<std::vector<int>> &sequences);
 
-// One reading of a batch: by the trunk (t_i predicts t_{i+1}), or by module k (t_{i+k} helps to predict t_{i+k+1}).
+// One reading of a batch: by the trunk (t_i predicts t_{i+1}), or by module k (t_{i+k}
+// helps to predict t_{i+k+1}).
 struct Reading {
     Step step;                                           // (B,T-k)
     Tensor next;                                         // (B,T-k): targets, -1 where there is none

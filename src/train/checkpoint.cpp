@@ -1,9 +1,9 @@
 // checkpoint.cpp: what a run saves, and how --resume goes on with it.
 //
 // Two things are saved. The directory is a checkpoint in Hugging Face's layout, for everybody.
-// training.safetensors is one file with all that --resume needs, so that it is never half of one step and half
-// of another: weights, moments and selection biases by name, and in its metadata the step, the position in the
-// data, the configuration and the options.
+// training.safetensors is one file with all that --resume needs, so that it is never half of one step and
+// half of another: weights, moments and selection biases by name, and in its metadata the step, the
+// position in the data, the configuration and the options.
 #include <cmath>
 #include <filesystem>
 

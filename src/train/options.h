@@ -1,5 +1,5 @@
-// options.h: the options of a training run, in one table: it makes the command line, checks ranges, and is what a
-// checkpoint remembers.
+// options.h: the options of a training run, in one table: it makes the command line, checks ranges, and
+// is what a checkpoint remembers.
 #pragma once
 #include <functional>
 #include <string>

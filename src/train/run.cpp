@@ -175,8 +175,8 @@ static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokeni
 
 // ------------------------------------------------------------------------------------------- [3] its logs
 namespace {
-// A CSV whose first column is the step. What a resumed run had written after its checkpoint comes again: so it
-// is cut.
+// A CSV whose first column is the step. What a resumed run had written after its
+// checkpoint comes again: so it is cut.
 class Log {
 public:
     Log(const std::string &path, long steps_done) : path(path) {

@@ -54,8 +54,8 @@ struct Training {
     Learner policy;
     long step = 0, position = 0;                         // steps done; sequences read
     Training(const TrainOptions &, Model &&);
-    // read(position) gives the sequences of one micro-batch. A step whose gradient is not finite is not taken:
-    // an Error, and weights, moments and step are what they were.
+    // read(position) gives the sequences of one micro-batch. A step whose gradient is not finite is not
+    // taken: an Error, and weights, moments and step are what they were.
     StepReport train_step(const std::function<Examples(long position)> &read);
 
     // A checkpoint for others, and training.safetensors for --resume (src/train/checkpoint.cpp).

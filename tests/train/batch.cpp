@@ -1,5 +1,5 @@
-// Batches: ragged sequences, packed documents, weights and kinds of targets. What a sequence gives must not depend on
-// what stands beside it.
+// Batches: ragged sequences, packed documents, weights and kinds of targets. What a sequence gives must
+// not depend on what stands beside it.
 #include "src/train/batch.h"
 
 #include <cmath>

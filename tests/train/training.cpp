@@ -490,6 +490,21 @@ TEST_CASE("training: a checkpoint is the model, for others too") {
     check_same_bits(t.policy.model, loaded);
 }
 
+TEST_CASE("checkpoint: moments are kept by the name of their weight") {
+    const Folder folder;
+    Training t(usual(6), initialised(load_preset("v3-nano"), 1));
+    t.train_step([&](long) { return random_sequences(2, 8, 258, 1); });
+    t.save(folder.path);
+    const Safetensors file = read_safetensors((folder.path / "training.safetensors").string());
+    for (const auto &e : t.policy.optimiser.entries) {
+        INFO(e.name);
+        REQUIRE(file.tensors.count("m." + e.name));
+        std::vector<real> m(e.m.numel());
+        read_reals(file.tensors.at("m." + e.name), m.data());
+        CHECK(m == values(e.m));
+    }
+}
+
 TEST_CASE("training: a run remembers its options, and nothing is resumed from nothing") {
     const Folder folder;
     TrainOptions o = usual(6);
