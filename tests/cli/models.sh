@@ -330,6 +330,9 @@ tensors op.in "q:F32:1,1,1,2:$zero$zero" "k:F32:1,2,1,2:$four" "where:I32:1,1,2:
 op "span 0 to 9" attention --set n=2
 tensors op.in "q:F32:1,1,1,2:$zero$zero" "k:F32:1,2,1,2:$four" "where:I32:1,1,2:$zero$one"
 op "n = 3" attention --set n=3
+accepted op attention --in op.in --out good.out --set n=2 --set lists=1
+tensors op.in "q:F32:1,1,1,2:$zero$zero" "k:F32:1,2,1,2:$four" "where:I32:1,1,3:$zero$one$one"
+op "spans" attention --set n=2
 tensors op.in "x:F32:2,2:$four"
 op "f = 9" unary --set f=9
 op "f=sillu" unary --set f=sillu

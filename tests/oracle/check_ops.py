@@ -294,6 +294,13 @@ LISTS = torch.tensor([[[0, -1, -1], [1, 0, -1], [6, 2, 4], [-1, -1, -1], [3, -1,
 )
 @case(
     "attention",
+    "lists of two",
+    dict(q=randn(2, 5, 2, 6), k=randn(2, 7, 2, 6), v=randn(2, 7, 2, 4), where=LISTS[..., :2].contiguous()),
+    scale=0.5,
+    lists=1,
+)
+@case(
+    "attention",
     "values are the first of the keys",
     dict(q=randn(2, 5, 4, 6), k=randn(2, 7, 1, 6), where=WINDOWS),
     scale=0.5,
