@@ -347,7 +347,7 @@ op "empty" softmax
 tensors op.in "z:F32:1,2:$zero$zero" "key:I32:1,2:$zero$zero"
 op "top_p" sample --set top_p=0
 op "temperature" sample --set temperature=nan
-tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowed:I32:1:$one"
+tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowed:I32:2:$one$zero"
 op "allowed" logp
 holds "a refused op writes nothing" ! -e op.out
 
