@@ -28,6 +28,14 @@ std::vector<int> random_ints(long n, int below, uint64_t seed) {
     return v;
 }
 
+Tensor sets(const std::vector<int> &may, int V) {
+    const long N = (long)may.size() / V, words = set_words(V);
+    std::vector<int> bits(N * words, 0);
+    for (long i = 0; i < N * V; i++)
+        if (may[i]) put_into_set(&bits[i / V * words], i % V);
+    return from(bits, {N, words}, "sets");
+}
+
 Numbers::Numbers(const Tensor &t) : shape(t.shape) {
     if (t.s->type == REALS) {
         for (real x : values(t)) v.push_back(x);

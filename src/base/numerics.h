@@ -4,7 +4,7 @@
 // pointwise families with their derivatives, the rotary angle, the one comparison that breaks
 // ties. Nothing here knows what a tensor is.
 //
-//   [1] BOTH, pointwise families   [2] rotary angle   [3] ties
+//   [1] BOTH, pointwise families   [2] rotary angle   [3] ties   [4] sets over the vocabulary
 #pragma once
 #include <math.h>      // never <cmath> alone: without this header the global exp(float) is the double one
 #include <limits>
@@ -160,3 +160,9 @@ BOTH real rope_frequency(const RopeAngle &a, int i) {
 // -------------------------------------------------------------------------------------------------- [3] ties
 // Does candidate i with score a come before candidate j with score b?  Equal scores: the lower index.
 BOTH bool before(real a, int i, real b, int j) { return a > b || (a == b && i < j); }
+
+// ----------------------------------------------------------------------------- [4] sets over the vocabulary
+// Bits, 32 ids a word: id v is bit v % 32 of word v / 32.
+BOTH int set_words(int V) { return (V + 31) / 32; }
+BOTH bool in_set(const int *set, int v) { return (uint32_t)set[v / 32] >> v % 32 & 1; }
+BOTH void put_into_set(int *set, int v) { set[v / 32] |= (int)((uint32_t)1 << v % 32); }

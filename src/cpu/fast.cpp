@@ -307,8 +307,9 @@ static void chunk_logits(const Call &c, const real *panels, long from, long coun
     const long V = W.shape[0], d = W.width();
     Product{z, V, as_it_stands(h.row(from), d), panels, count, d, V, overwrite}.all_tiles();
     if (c.a.temperature != 1) Row(z, count * V) /= (real)c.a.temperature;
-    for (long i = 0; allowed && i < count * V; i++)
-        if (!allowed.id(from * V + i)) z[i] = -INFINITY;
+    for (long i = 0; allowed && i < count; i++)
+        for (long v = 0; v < V; v++)
+            if (!in_set(allowed.ids(from + i), v)) z[i * V + v] = -INFINITY;
 }
 
 static void logp_forward(const Call &c) {

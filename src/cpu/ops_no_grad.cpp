@@ -135,7 +135,7 @@ void cpu::balance_forward(const Call &c) {
 Sampled sample(const Tensor &logits, const Tensor &key, const Sampling &s) {
     expect(logits.shape.rank == 2 && key.numel() == 2 * logits.shape[0], "sample: logits ", logits.shape,
            " and key ", key.shape, " do not fit");
-    Sampled r = {ints({logits.shape[0]}), ints(logits.shape)};
+    Sampled r = {ints({logits.shape[0]}), ints({logits.shape[0], set_words(logits.shape[1])})};
     apply(op_sample, {logits, key}, {r.id, r.kept},
           {.temperature = s.temperature, .top_k = s.top_k, .top_p = s.top_p, .seed = s.seed});
     return r;
@@ -155,15 +155,15 @@ void cpu::sample_forward(const Call &c) {
         const auto weight = [&](int v) { return exp((double)(row[v] - row[order[0]]) / T); };
         double mass = 0, reached = 0;
         for (int k = 0; k < top_k; k++) mass += weight(order[k]);
-        std::fill_n(&kept.id(n * V), V, 0);
+        std::fill_n(kept.ids(n), kept.width(), 0);
         for (int k = 0; k < top_k && (k == 0 || reached < c.a.top_p * mass); k++) {
-            kept.id(n * V + order[k]) = 1;
+            put_into_set(kept.ids(n), order[k]);
             reached += weight(order[k]);
         }
         double left = reached * uniform(c.a.seed, 0, key.id(2 * n), key.id(2 * n + 1));
         id.id(n) = order[0];
         for (int v = 0; v < V; v++) {
-            if (!kept.id(n * V + v)) continue;
+            if (!in_set(kept.ids(n), v)) continue;
             id.id(n) = v;
             if ((left -= weight(v)) < 0) break;
         }

@@ -193,8 +193,10 @@ void cpu::attention_backward(const Call &c) {
 LogP logp(const Tensor &h, const Tensor &W, const Tensor &ids, double temperature, const Tensor &allowed) {
     expect(W.shape.rank == 2 && h.shape.width() == W.shape[1] && ids.numel() == h.shape.rows(), "logp: h ",
            h.shape, ", W ", W.shape, ", ids ", ids.shape, " do not fit");
-    expect(!allowed || allowed.numel() == ids.numel() * W.shape[0], "logp: ids ", ids.shape, ", W ", W.shape,
-           ", allowed ", allowed.shape, " do not fit");
+    const int words = set_words(W.shape[0]);
+    expect(!allowed || (allowed.shape.width() == words && allowed.numel() == ids.numel() * words),
+           "logp: ids ", ids.shape, ", W ", W.shape, ", allowed ", allowed.shape, " do not fit: one bit for ",
+           "each of ", W.shape[0], " ids makes ", words, " words");
     Tensor y = reals(ids.shape), H = reals(ids.shape), lse = reals(ids.shape);
     apply(op_logp, {h, W, ids, allowed}, {y, H, lse}, {.temperature = temperature});
     return {y, H};
@@ -204,7 +206,7 @@ static void logits_of(const Call &c, long n, real *z) {
     const View h = c.in[0], W = c.in[1], allowed = c.in[3];
     const int V = W.shape[0];
     for_rows(V, W.width(), [&](long v) {
-        const bool may = !allowed || allowed.id(n * V + v);
+        const bool may = !allowed || in_set(allowed.ids(n), v);
         z[v] = may ? dot(h.row(n), W.row(v), W.width()) / (real)c.a.temperature : -INFINITY;
     });
 }

@@ -168,20 +168,20 @@ static __global__ void sample_fwd(const __grid_constant__ Call c, const int *ord
     double *weight = weights + n * V;                    // by candidate
     for (int v = threadIdx.x; v < V; v += blockDim.x) {
         weight[v] = exp((double)(z.row(n)[v] - z.row(n)[order[0]]) / T);
-        kept.id(n * V + v) = 0;
+        if (v % 32 == 0) kept.ids(n)[v / 32] = 0;
     }
     barrier();
     if (threadIdx.x != 0) return;
     double mass = 0, reached = 0;
     for (int k = 0; k < top_k; k++) mass += weight[order[k]];
     for (int k = 0; k < top_k && (k == 0 || reached < c.a.top_p * mass); k++) {
-        kept.id(n * V + order[k]) = 1;
+        put_into_set(kept.ids(n), order[k]);
         reached += weight[order[k]];
     }
     double left = reached * uniform(c.a.seed, 0, key.id(2 * n), key.id(2 * n + 1));
     id.id(n) = order[0];
     for (int v = 0; v < V; v++) {
-        if (!kept.id(n * V + v)) continue;
+        if (!in_set(kept.ids(n), v)) continue;
         id.id(n) = v;
         if ((left -= weight[v]) < 0) break;
     }

@@ -213,7 +213,7 @@ static __global__ void logp_logits(const __grid_constant__ Call c, long first, l
         i, rows, v, V, W.width(), [&](long i, long j) { return h.row(first + i)[j]; },
         [&](long j, long v) { return W.row(v)[j]; });
     if (i >= rows || v >= V) return;
-    const bool may = !allowed || allowed.id((first + i) * V + v);
+    const bool may = !allowed || in_set(allowed.ids(first + i), v);
     z[i * V + v] = may ? sum / (real)c.a.temperature : -INFINITY;
 }
 

@@ -34,7 +34,7 @@
     X(int, groups, 1, "topk: groups of experts (nodes)")                             \
     X(int, keep, 1, "topk: groups kept")                                             \
     X(int, best, 1, "topk: a group's score is the sum of its best 1, 2, ... scores") \
-    X(int, T, 1, "balance: tokens of a sequence")                                    \
+    X(int, T, 1, "balance: rows of a sequence, padding and all")                     \
     X(double, temperature, 1, "logp, sample")                                        \
     X(int, top_k, 0, "sample: keep the k most likely, 0 all")                        \
     X(double, top_p, 1, "sample: keep the most likely up to this mass")              \

@@ -36,7 +36,7 @@
 #define OPS_WITHOUT_GRADIENT(X)                                                                    \
     X(topk, "s b? pos? -> idx", "the K largest of s + b of the kept groups", "K groups keep best") \
     X(dispatch, "idx -> slot token offsets counts", "stable counting sort by expert", "n")         \
-    X(balance, "idx -> w", "w_ti = a/T f_i, constants of the sequence-wise loss", "a n T")         \
+    X(balance, "idx -> w", "w_ti = a/T f_i over the T tokens that chose", "a n T")                 \
     X(sample, "z key -> id kept", "id ~ softmax(z / temperature) over the kept",                   \
       "temperature top_k top_p seed")                                                              \
     X(append, "rows! length! x at ->", "rows[at] = x, length = max(length, at + 1)", "")           \
@@ -100,7 +100,7 @@ struct First { int n; };                                 // the value is the fir
 Tensor attention(In q, In k, First v, const Where &where, double scale);
 std::pair<Tensor, Tensor> attention_lse(In q, In k, In v, const Where &where,
                                         double scale);                                     // o, lse (B,T,n_h)
-// h (...,d), W (V,d), ids (...) -> (...) and (...); allowed (...,V): ints, 0 = cannot be chosen
+// h (...,d), W (V,d), ids (...) -> (...) and (...); allowed (...,ceil(V/32)): sets, as bits
 struct LogP { Tensor logp, entropy; };
 LogP logp(In h, In W, In ids, double temperature = 1, In allowed = {});
 
@@ -131,7 +131,7 @@ struct Sampling {
     double temperature = 1, top_p = 1;
     int top_k = 0, seed = 0;
 };
-struct Sampled { Tensor id, kept; };                     // (N), (N,V)
+struct Sampled { Tensor id, kept; };                     // (N), (N,ceil(V/32)): sets, as bits
 Sampled sample(In logits, In key, const Sampling &);     // (N,V), (N,2) = (row, position)
 void append(In rows, In length, In x, In at);            // (B,T_max,n,d), (B), (B,T,n,d), (B,T): -1 nowhere
 struct AdamW {

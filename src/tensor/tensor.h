@@ -56,6 +56,7 @@ struct View {                        // what a kernel sees. p null: absent, or g
     BOTH real &operator[](long i) const { return ((real *)p)[i]; }
     BOTH real *row(long i) const { return (real *)p + i * shape.width(); }
     BOTH int &id(long i) const { return ((int *)p)[i]; }
+    BOTH int *ids(long i) const { return (int *)p + i * shape.width(); }               // row i
     BOTH long numel() const { return shape.numel(); }
     BOTH long rows() const { return shape.rows(); }
     BOTH int width() const { return shape.width(); }

@@ -330,6 +330,9 @@ tensors op.in "q:F32:1,1,1,2:$zero$zero" "k:F32:1,2,1,2:$four" "where:I32:1,1,2:
 op "span 0 to 9" attention --set n=2
 tensors op.in "q:F32:1,1,1,2:$zero$zero" "k:F32:1,2,1,2:$four" "where:I32:1,1,2:$zero$one"
 op "n = 3" attention --set n=3
+accepted op attention --in op.in --out good.out --set n=2 --set lists=1
+tensors op.in "q:F32:1,1,1,2:$zero$zero" "k:F32:1,2,1,2:$four" "where:I32:1,1,3:$zero$one$one"
+op "spans" attention --set n=2
 tensors op.in "x:F32:2,2:$four"
 op "f = 9" unary --set f=9
 op "f=sillu" unary --set f=sillu
@@ -344,7 +347,7 @@ op "empty" softmax
 tensors op.in "z:F32:1,2:$zero$zero" "key:I32:1,2:$zero$zero"
 op "top_p" sample --set top_p=0
 op "temperature" sample --set temperature=nan
-tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowed:I32:1:$one"
+tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowed:I32:2:$one$zero"
 op "allowed" logp
 holds "a refused op writes nothing" ! -e op.out
 

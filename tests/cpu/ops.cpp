@@ -128,6 +128,12 @@ TEST_CASE("pick: the numbers of a row that its indices name, also twice") {
     check_gradient([&] { return pick(s, idx); }, {s});
 }
 
+TEST_CASE("pick: -1 names nobody, and gives 0 and no gradient") {
+    const Tensor s = randn({2, 3}, "s", 1), idx = ids({-1, 2, -1, -1}, {2, 2});
+    CHECK(values(pick(s, idx)) == std::vector<real>{0, values(s)[2], 0, 0});
+    check_gradient([&] { return pick(s, idx); }, {s});
+}
+
 // ============================================================================================== [2] products
 
 static Numbers matmul_oracle(const Tensor &x, const Tensor &W) {
@@ -668,13 +674,14 @@ static void logp_oracle(const Tensor &h, const Tensor &W, const Tensor &id, doub
                         Numbers &y, Numbers &H) {
     Numbers x(h), w(W), I(id);
     const int N = h.shape[0], V = W.shape[0];
+    const std::vector<int> may = allowed ? int_values(allowed) : std::vector<int>();
     for (int n = 0; n < N; n++) {
         if (I(n) < 0) continue;
         std::vector<double> z(V);
         double sum = 0;
         for (int v = 0; v < V; v++) {
             for (int j = 0; j < h.shape[1]; j++) z[v] += x(n, j) * w(v, j) / T;
-            if (allowed && !Numbers(allowed)(n, v)) z[v] = -INFINITY;
+            if (allowed && !in_set(&may[n * set_words(V)], v)) z[v] = -INFINITY;
             sum += exp(z[v]);
         }
         y(n) = z[(int)I(n)] - log(sum);
@@ -694,7 +701,7 @@ TEST_CASE("logp: log-probability and entropy of softmax(h W^T / temperature), wi
                 std::vector<int> id = random_ints(N, V, 3), may = random_ints(N * V, 2, 4);
                 for (int n = 0; n < N; n++) may[n * V + id[n]] = 1;
                 if (N > 1) id[N / 2] = -1;
-                const Tensor wanted = ids(id, {N}), allowed = masked ? ids(may, {N, V}) : Tensor();
+                const Tensor wanted = ids(id, {N}), allowed = masked ? sets(may, V) : Tensor();
                 Numbers y({N}), H({N});
                 logp_oracle(h, W, wanted, T, allowed, y, H);
                 for (Kernels kernels : {Kernels::plain, Kernels::fast}) {
@@ -707,6 +714,24 @@ TEST_CASE("logp: log-probability and entropy of softmax(h W^T / temperature), wi
                 check_gradient([&] { return logp(h, W, wanted, T, allowed).logp; }, {h, W});
                 check_gradient([&] { return logp(h, W, wanted, T, allowed).entropy; }, {h, W});
             }
+}
+
+TEST_CASE("logp: what is allowed is 32 ids a word, and an id above 31 is in the next one") {
+    const int V = 70;
+    const Tensor h = randn({3, 4}, "h", 1), W = randn({V, 4}, "W", 2), id = ids({31, 32, 69}, {3});
+    std::vector<int> may = random_ints(3 * V, 2, 3);
+    for (int n : {0, 1, 2}) may[n * V + int_values(id)[n]] = 1;
+    Numbers y({3}), H({3});
+    logp_oracle(h, W, id, 1, sets(may, V), y, H);
+    CHECK(sets(may, V).shape == Shape{3, 3});
+    for (Kernels kernels : {Kernels::plain, Kernels::fast}) {
+        WithKernels use(kernels);
+        const LogP r = logp(h, W, id, 1, sets(may, V));
+        CHECK(relative_error(r.logp, y) < oracle_bar);
+        CHECK(relative_error(r.entropy, H) < oracle_bar);
+    }
+    CHECK(error_of([&] { logp(h, W, id, 1, ids(may, {3, V})); }) ==
+          "logp: ids (3), W (70,4), allowed (3,70) do not fit: one bit for each of 70 ids makes 3 words");
 }
 
 TEST_CASE("logp: a uniform distribution has log-probability -log V and entropy log V") {

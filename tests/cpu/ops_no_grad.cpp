@@ -1,6 +1,7 @@
 // ops_choose.cpp: the specification of the ops that choose (topk, dispatch, balance, sample) or act in place
 // (append, adamw, sum_squares, scale_add, bias_update). They have no gradient; ops.cpp has the others.
 #include <algorithm>
+#include <climits>
 #include <numeric>
 
 #include "tests/check.h"
@@ -97,6 +98,17 @@ TEST_CASE("topk: a huge bias decides who is picked and never what the gate weigh
     for (int k = 0; k < 2; k++) CHECK(gates[k] == values(s)[int_values(idx)[k]]);
 }
 
+TEST_CASE("topk: padding, a position of -1, chooses nobody, and the other rows are as without it") {
+    const Tensor s = randn({6, 8}, "s", 1), pos = ids({0, 1, -1, -1, 0, -1}, {2, 3});
+    for (const TopK &t : {TopK{3, 1, 1, 1}, TopK{2, 4, 2, 1}}) {
+        std::vector<int> expected = int_values(topk(s, {}, t));
+        for (int n : {2, 3, 5}) std::fill_n(&expected[n * t.K], t.K, -1);
+        CHECK(int_values(topk(s, {}, t, pos)) == expected);
+    }
+    CHECK(error_of([&] { topk(s, {}, {1, 1, 1, 1}, ids({0}, {1})); }) ==
+          "topk: s (6,8) and pos (1) do not fit");
+}
+
 TEST_CASE("topk: refuses groups and counts that cannot be") {
     const Tensor s = row({1, 2, 3, 4});
     CHECK(error_of([&] { topk(s, {}, {1, 3, 1, 1}); }) ==
@@ -181,6 +193,22 @@ TEST_CASE("balance: alpha sum_i f_i P_i of each sequence, averaged, V3 (17)-(20)
           "balance: 15 tokens are no sequences of 4");
 }
 
+TEST_CASE("balance: padding is not counted: a padded sequence weighs as it would alone, and padding 0") {
+    const int T = 6, E = 5, K = 2;
+    std::vector<int> idx = random_ints(3 * T * K, E, 1);
+    const std::vector<int> tokens = {T, 2, 0};           // of the three sequences
+    for (int b = 0; b < 3; b++) std::fill(&idx[(b * T + tokens[b]) * K], &idx[0] + (b + 1) * T * K, -1);
+    idx[1] = -1;                                         // dropped: its token still counts
+    const std::vector<real> w = values(balance(ids(idx, {3 * T, K}), E, T, 3));
+    for (int b = 0; b < 2; b++) {
+        const std::vector<int> own(&idx[b * T * K], &idx[(b * T + tokens[b]) * K]);
+        const std::vector<real> alone = values(balance(ids(own, {tokens[b], K}), E, tokens[b], 1));
+        for (size_t i = 0; i < alone.size(); i++) CHECK(w[b * T * E + i] == alone[i]);
+        for (int i = tokens[b] * E; i < T * E; i++) REQUIRE(w[b * T * E + i] == 0);
+    }
+    for (int i = 2 * T * E; i < 3 * T * E; i++) REQUIRE(w[i] == 0);
+}
+
 // ==================================================================================================== sample
 
 namespace {
@@ -196,9 +224,10 @@ Sampled sample_rows(const std::vector<real> &logits, int N, const Sampling &s, i
     return sample(from(all, {N, (long)logits.size()}), ids(key, {N, 2}), s);
 }
 std::vector<int> kept_of(const std::vector<real> &logits, const Sampling &s) {
-    std::vector<int> kept = int_values(sample_rows(logits, 1, s).kept), which;
-    for (size_t v = 0; v < kept.size(); v++)
-        if (kept[v]) which.push_back((int)v);
+    const std::vector<int> kept = int_values(sample_rows(logits, 1, s).kept);
+    std::vector<int> which;
+    for (size_t v = 0; v < logits.size(); v++)
+        if (in_set(kept.data(), (int)v)) which.push_back((int)v);
     return which;
 }
 // sum (seen - expected)^2 / expected over what can be drawn; the rest must not occur.
@@ -259,6 +288,15 @@ TEST_CASE("sample: top_p keeps the fewest whose probability reaches it, and alwa
     CHECK(kept_of(z, {4, 0.6, 0, 0}) == std::vector<int>{1, 2, 3});          // temperature first, then top_p
 }
 
+TEST_CASE("sample: what is kept is 32 ids a word, of each row its own words") {
+    std::vector<real> z(70, -1);
+    z[31] = 3, z[32] = 2, z[69] = 1;
+    CHECK(kept_of(z, {1, 1, 3, 0}) == std::vector<int>{31, 32, 69});
+    const Sampled two = sample_rows(z, 2, {1, 1, 3, 0});
+    CHECK(two.kept.shape == Shape{2, 3});
+    CHECK(int_values(two.kept) == std::vector<int>{INT_MIN, 1, 32, INT_MIN, 1, 32});
+}
+
 TEST_CASE("sample: temperature 0 takes the largest, the lower index of a tie, and keeps it alone") {
     const std::vector<real> z = {1, 3, 3, 0};
     const Sampled s = sample_rows(z, 50, {0, 1, 0, 5});
@@ -281,7 +319,7 @@ TEST_CASE("sample: the drawn id is one of the kept, also far out and with -inf")
         const Sampled s = sample_rows(z, 100, {1, 0.9, 0, 1});
         const std::vector<int> id = int_values(s.id), kept = int_values(s.kept);
         for (int n = 0; n < 100; n++) {
-            REQUIRE(kept[n * 4 + id[n]]);
+            REQUIRE(in_set(&kept[n], id[n]));
             REQUIRE(z[id[n]] > out);
         }
     }

@@ -108,8 +108,9 @@ def _(x, axis, n, **more):
 
 
 @case("pick", inputs=dict(s=randn(6, 5), idx=IDX))
+@case("pick", "-1 is nobody", dict(s=randn(6, 5), idx=torch.where(torch.arange(18).view(6, 3) % 4 == 1, -1, IDX)))
 def _(s, idx):
-    return dict(y=s.gather(1, idx.long()))
+    return dict(y=torch.where(idx < 0, 0, s.gather(1, idx.long().clamp(min=0))))
 
 
 # -------------------------------------------------------------------------------------------- products
@@ -294,6 +295,13 @@ LISTS = torch.tensor([[[0, -1, -1], [1, 0, -1], [6, 2, 4], [-1, -1, -1], [3, -1,
 )
 @case(
     "attention",
+    "lists of two",
+    dict(q=randn(2, 5, 2, 6), k=randn(2, 7, 2, 6), v=randn(2, 7, 2, 4), where=LISTS[..., :2].contiguous()),
+    scale=0.5,
+    lists=1,
+)
+@case(
+    "attention",
     "values are the first of the keys",
     dict(q=randn(2, 5, 4, 6), k=randn(2, 7, 1, 6), where=WINDOWS),
     scale=0.5,
@@ -326,18 +334,21 @@ ALLOWED = (
 )
 
 
+BITS = (ALLOWED << torch.arange(11, dtype=torch.int32)).sum(-1, keepdim=True).int()  # 11 ids are one word
+
+
 @case("logp", inputs=dict(h=randn(2, 4, 6), W=randn(11, 6), ids=TARGETS))
 @case("logp", "temperature", dict(h=randn(2, 4, 6), W=randn(11, 6), ids=TARGETS), temperature=0.6)
 @case(
     "logp",
     "some allowed",
-    dict(h=randn(2, 4, 6), W=randn(11, 6), ids=TARGETS, allowed=ALLOWED),
+    dict(h=randn(2, 4, 6), W=randn(11, 6), ids=TARGETS, allowed=BITS),
     temperature=1.4,
 )
 def _(h, W, ids, allowed=None, temperature=1):
     z = h @ W.T / temperature
     if allowed is not None:
-        z = z.masked_fill(allowed == 0, -1e30)
+        z = z.masked_fill((allowed >> torch.arange(W.shape[0])) & 1 == 0, -1e30)
     logp, there = z.log_softmax(-1), ids >= 0
     H = -(logp.exp() * logp).sum(-1)
     y = logp.gather(-1, ids.long().clamp(min=0)[..., None])[..., 0]
@@ -358,14 +369,16 @@ def _(h, W, ids, allowed=None, temperature=1):
     keep=2,
     best=2,
 )
+@case("topk", "padding", dict(s=randn(6, 8), pos=torch.tensor([[0, 1, -1], [0, -1, -1]], dtype=torch.int32)), K=3)
 @case("topk", "groups by their best", dict(s=randn(9, 12)), K=4, groups=3, keep=2, best=1)
-def _(s, K, b=None, groups=1, keep=1, best=1):
+def _(s, K, b=None, pos=None, groups=1, keep=1, best=1):
     c = s if b is None else s + b
     if groups > 1:
         score = c.view(len(c), groups, -1).topk(best).values.sum(-1)
         kept = torch.zeros_like(score).scatter(1, score.topk(keep).indices, 1).bool()
         c = c.masked_fill(~kept.repeat_interleave(c.shape[1] // groups, 1), -float("inf"))
-    return dict(idx=c.topk(K).indices)
+    idx = c.topk(K).indices
+    return dict(idx=idx if pos is None else torch.where(pos.view(-1, 1) < 0, -1, idx))
 
 
 @case("dispatch", inputs=dict(idx=IDX), n=5)
@@ -380,10 +393,12 @@ def _(idx, n):
 
 
 @case("balance", inputs=dict(idx=IDX), n=5, T=3, a=0.01)
+@case("balance", "padded", dict(idx=torch.where(torch.arange(6)[:, None] % 3 == 2, -1, IDX)), n=5, T=3, a=0.01)
 def _(idx, n, T, a):
-    per_sequence = idx.view(-1, T * idx.shape[1])
-    f = torch.stack([(per_sequence == e).sum(1) for e in range(n)], 1).double() * n / (idx.shape[1] * T)
-    return dict(w=(a / T * f).repeat_interleave(T, 0))
+    per_sequence, token = idx.view(-1, T * idx.shape[1]), (idx >= 0).any(1)
+    tokens = token.view(-1, T).sum(1, keepdim=True).double()
+    f = torch.stack([(per_sequence == e).sum(1) for e in range(n)], 1).double() * n / (idx.shape[1] * tokens)
+    return dict(w=(a / tokens * f).repeat_interleave(T, 0) * token[:, None])
 
 
 def check_sample(args, folder, failures):
@@ -417,11 +432,11 @@ def check_sample(args, folder, failures):
         order = z.double().argsort(descending=True)[: 1 if temperature == 0 else attributes.get("top_k", 13)]
         p = (z.double()[order] / (temperature or 1)).softmax(0)
         n = int((p.cumsum(0) - p < attributes.get("top_p", 1)).sum())
-        kept = torch.zeros(13, dtype=torch.int32).scatter(0, order[:n], 1)
+        kept = (1 << order[:n]).sum()  # 13 ids are one word of bits
         expected = torch.zeros(13, dtype=torch.float64).scatter(0, order[:n], p[:n] / p[:n].sum())
         seen = torch.bincount(out["id"].flatten().long(), minlength=13).double() / N
         worst = ((seen - expected).abs() / (expected * (1 - expected) / N + 1e-12).sqrt()).max().item()
-        good = (out["kept"].view(N, 13) == kept).all().item() and worst < 5
+        good = (out["kept"].view(N) == kept).all().item() and worst < 5
         print(f"{'sample':16}{label:48}{'as told' if good else 'WRONG':>9}  {worst:.1f} standard deviations")
         if not good:
             failures.append(f"sample {label}: other choices")

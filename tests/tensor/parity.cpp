@@ -120,9 +120,12 @@ PARITY("slice on every axis, of nothing, of everything") {
     }
 }
 
-PARITY("pick, with an index twice in a row") {
+PARITY("pick, with an index twice in a row, and with -1") {
     const Tensor s = numbers({150, 6});
     both_ways([&] { return pick(s, random_ids({150, 4}, 6)); }, {s});
+    std::vector<int> idx = random_ints(150 * 4, 6, 1);
+    for (size_t i = 0; i < idx.size(); i += 7) idx[i] = -1;
+    both_ways([&] { return pick(s, ids(idx, {150, 4})); }, {s});
 }
 
 PARITY("matmul, with tails of tiles in every size") {
@@ -284,13 +287,14 @@ PARITY("logp over an allowed set, of one row, over more ids than a block has thr
     std::vector<int> may = random_ints(6 * 300, 2, 4);
     for (int n = 0; n < 6; n++) may[n * 300 + 7 + n] = 1;
     const Tensor h = numbers({2, 3, 20}), W = numbers({300, 20}, 2), id = ids({7, 8, 9, 10, 11, 12}, {2, 3});
-    both_ways([&] { return logp(h, W, id, 1.3, ids(may, {2, 3, 300})); }, {h, W});
+    both_ways([&] { return logp(h, W, id, 1.3, reshape(sets(may, 300), {2, 3, 10})); }, {h, W});
     const Tensor one = numbers({1, 3}), few = numbers({2, 3}, 2);
     both_ways([&] { return logp(one, few, ids({1}, {1})); }, {one, few});
 }
 
 // -------------------------------------------------------------------------------- [3] ops that choose or act
 PARITY("topk, with ties, with and without groups and bias, of more experts than a block has threads") {
+    const Tensor pos = ids({0, 1, -1, 0, -1, -1, 0, 1, 2}, {3, 3});
     for (int E : {1, 8, 40, 304}) {
         std::vector<real> scores;
         for (int i : random_ints(9 * E, 5, 1)) scores.push_back((real)i / 4);      // many ties
@@ -299,6 +303,7 @@ PARITY("topk, with ties, with and without groups and bias, of more experts than 
             for (const Tensor &bias : {b, Tensor()}) {
                 topk(score, bias, {.K = 1});
                 topk(score, bias, {.K = E});
+                topk(score, bias, {.K = E}, pos);
                 if (E < 8) continue;
                 topk(score, bias, {.K = 5, .groups = 4, .keep = 3, .best = 1});
                 topk(score, bias, {.K = E / 4, .groups = 4, .keep = 1, .best = 2});
@@ -317,10 +322,12 @@ PARITY("dispatch, stable, with experts that nobody chose and choices of nobody")
         }
 }
 
-PARITY("balance, over several sequences") {
+PARITY("balance, over several sequences, some of them padded, some nothing else") {
     std::vector<int> chosen = random_ints(12 * 3, 40, 2);
     chosen[4] = -1;
     for (int T : {1, 4, 12}) balance(ids(chosen, {12, 3}), 40, T, 0.01);
+    std::fill_n(chosen.begin() + 3, 3 * 5, -1);       // rows 1 to 5: with T = 4, most of one, some of another
+    for (int T : {1, 2, 4, 12}) balance(ids(chosen, {12, 3}), 40, T, 0.01);
 }
 
 PARITY("sample: greedy, top_k, top_p and all, with ties") {
