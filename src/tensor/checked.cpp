@@ -171,4 +171,5 @@ Device checked_device = {
         if (bytes) memcpy(to, from, bytes);
     },
     [] {},
+    [] { return cpu_device.memory(); },
 };

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
-#include <unistd.h>
 
 #include "src/base/progress.h"
 #include "src/model/config.h"
@@ -51,7 +50,7 @@ static Model starting_model(const Options &o, const Tokenizer &tokenizer) {
     for (const std::string &field : o.set) set_field(c, field);
     check();
     const double needed = 4.0 * sizeof(real) * census(c).total;           // weight, gradient, two moments
-    const double memory = (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE);
+    const double memory = (double)device->memory();
     if (needed > memory)
         fail(cat(c.name, ": training needs memory of ", std::lround(needed / 1e9),
                  " GB for weights, gradients and moments; here are ", std::lround(memory / 1e9)),
