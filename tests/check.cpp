@@ -74,6 +74,12 @@ bool same_bits(const Tensor &a, const Tensor &b) {
     return x.size() == y.size() && !memcmp(x.data(), y.data(), x.size() * sizeof(real));
 }
 
+std::vector<double> numbers_of(const View &v) {
+    std::vector<real> x(v.numel());
+    device->down(x.data(), v.p, x.size() * sizeof(real));
+    return {x.begin(), x.end()};
+}
+
 WithThreads::WithThreads(int n) : before(omp_get_max_threads()) { omp_set_num_threads(n); }
 WithThreads::~WithThreads() { omp_set_num_threads(before); }
 

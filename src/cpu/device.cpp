@@ -1,6 +1,7 @@
 // device.cpp: the CPU as a device: the pool its blocks come from, its table of kernels,
 // and the list of all devices.
 #include <cstring>
+#include <unistd.h>
 
 #include "src/tensor/kernels.h"
 #include "src/tensor/pool.h"
@@ -38,6 +39,7 @@ static void host_give(void *p, size_t bytes) { host_pool.give(p, bytes); }
 static void host_zero(void *p, size_t bytes) {
     if (bytes) memset(p, 0, bytes);
 }
+static size_t host_memory() { return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGE_SIZE); }
 static void host_copy(void *to, const void *from, size_t bytes) {
     if (bytes) memcpy(to, from, bytes);                  // an empty vector's data() is null
 }
@@ -56,17 +58,19 @@ static const OpKernels *fast_kernels() {
 }
 
 Device cpu_device = {"cpu",     fast_kernels(), host_take, host_give, host_zero,
-                     host_copy, host_copy,      host_copy, [] {}};
+                     host_copy, host_copy,      host_copy, [] {},     host_memory};
 Device *device = &cpu_device;
 
 void use_kernels(Kernels kernels) {
     cpu_device.kernels = kernels == Kernels::fast ? fast_kernels() : plain_kernels;
 }
 
+const char *cuda_missing();              // src/cuda/device.cu: why its kernels cannot run; null: they can
 Device *device_named(const std::string &name) {
     for (Device *d : {&cpu_device, &cuda_device, &checked_device}) {
         if (name != d->name) continue;
-        expect(d->kernels, "--device ", name, ": this build has no CUDA");
+        const char *missing = d == &cpu_device ? nullptr : cuda_missing();
+        expect(!missing, "--device ", name, ": ", missing);
         return d;
     }
     fail("--device " + name + ": unknown", "one of cpu, cuda, checked");

@@ -93,7 +93,7 @@ void cpu::dispatch_forward(const Call &c) {
 // ---------------------------------------------------------------- balance:  w_ti = a/T f_i
 // The sequence-wise loss is alpha sum_i f_i P_i with P_i = 1/T sum_t s'_ti, averaged over the sequences: it
 // is linear in s', with constants w. Here a = alpha / number of sequences, and f_i = N_r / (K_r T) times how
-// many of the sequence's tokens chose i. T counts the real tokens: a row of -1 is padding.        V3 (17)-(20)
+// many of the sequence's tokens chose i. T counts the real tokens: a row of -1 is padding.      V3 (17)-(20)
 Tensor balance(const Tensor &idx, int E, int T, double alpha) {
     expect(T > 0 && idx.shape[0] % T == 0, "balance: ", idx.shape[0], " tokens are no sequences of ", T);
     Tensor w = reals({idx.shape[0], E});

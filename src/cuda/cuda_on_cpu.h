@@ -19,6 +19,9 @@
 //   [6] the words that wait: barrier, block_sum, block_max, and the warp's
 //   [7] launch
 #pragma once
+#if defined(REAL_CUDA) && !defined(__CUDACC__)
+#error "this build has a GPU's kernels: only .cu files may include cuda_on_cpu.h"
+#endif
 #include <cassert>
 #include <concepts>
 #include <cstdio>
@@ -80,14 +83,22 @@ __host__ __device__ inline bool aligned(const void *p, size_t bytes) {         /
     extern __shared__ __align__(16) unsigned char launch_shared_bytes[]; \
     type *const name = reinterpret_cast<type *>(launch_shared_bytes)
 
-[[noreturn]] inline void launch_error(const char *what) {
-    fprintf(stderr, "CUDA: %s\n", what);
+// Any error but a lack of memory: the program ends, for after most of them the GPU refuses all that follows.
+// Kernels run later than they are launched, so the call that reports an error need not be the one that made
+// it. Nothing is destroyed: destructors would call CUDA.
+inline const char *last_launched = nullptr;
+[[noreturn]] inline void launch_error(const char *what) {      // ours: as an assert
+    fprintf(stderr, "CUDA: kernel %s: %s\n", last_launched ? last_launched : "(none)", what);
     abort();
 }
-inline void cuda_expect(cudaError_t error, const char *what) {
+inline void cuda_expect(cudaError_t error, const char *call) {
     if (error == cudaSuccess) return;
-    fprintf(stderr, "CUDA: %s: %s\n", what, cudaGetErrorString(error));
-    abort();
+    fflush(stdout);
+    fprintf(stderr, "deepseek: CUDA: %s: %s: %s\n", call, cudaGetErrorName(error), cudaGetErrorString(error));
+    if (last_launched)
+        fprintf(stderr, "  the last kernel launched: %s; with CUDA_LAUNCH_BLOCKING=1 each is waited for\n",
+                last_launched);
+    std::_Exit(1);
 }
 
 __device__ __forceinline__ void barrier() { __syncthreads(); }
@@ -119,11 +130,27 @@ template <class T> __device__ __forceinline__ T block_max(T v) { return block_fo
 __device__ __forceinline__ int atomic_add(int *p, int n) { return atomicAdd(p, n); }
 template <class T> __device__ T atomic_add(T *, T) = delete;   // floats: the order would not be fixed
 
+inline const char *device_missing() {                  // why nothing can run here; null: it can
+    int driver = 0, devices = 0;
+    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return "there is no NVIDIA driver";
+    const cudaError_t error = cudaGetDeviceCount(&devices);
+    if (error != cudaSuccess) return cudaGetErrorString(error);
+    return devices ? nullptr : "there is no GPU";
+}
+inline size_t device_memory() {                        // what other programs have left of it
+    size_t free = 0, all = 0;
+    cuda_expect(cudaMemGetInfo(&free, &all), "device_memory");
+    return free;
+}
 inline void *device_alloc(size_t bytes) {              // null when the device is full
     void *p = nullptr;
-    if (cudaMalloc(&p, bytes ? bytes : 1) == cudaSuccess) return p;
-    cudaGetLastError();                                // forget it: the caller decides
-    return nullptr;
+    const cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError();                            // forget it: the caller decides
+        return nullptr;
+    }
+    cuda_expect(error, "device_alloc");
+    return p;
 }
 inline void device_free(void *p) { cuda_expect(cudaFree(p), "device_free"); }
 inline void device_use(void *, size_t) {}
@@ -132,6 +159,8 @@ inline bool device_owns(const void *p, size_t) {
     return cudaPointerGetAttributes(&of, p) == cudaSuccess && of.type == cudaMemoryTypeDevice;
 }
 inline void device_zero(void *p, size_t bytes) { cuda_expect(cudaMemsetAsync(p, 0, bytes), "device_zero"); }
+// The host's memory is pageable: cudaMemcpy waits for the kernels before it and returns when it has read all
+// bytes, so the caller may overwrite them at once.
 inline void copy_up(void *device, const void *host, size_t bytes) {
     cuda_expect(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice), "copy_up");
 }
@@ -146,14 +175,15 @@ inline void device_synchronise() { cuda_expect(cudaDeviceSynchronize(), "device_
 template <class... P, class... A> void launch_kernel(const char *name, void (*kernel)(P...), Extent grid,
                                                      Extent block, size_t shared, const A &...a) {
     static_assert((sizeof(P) + ... + 0) <= 4096 && (std::is_trivially_copyable_v<P> && ...));
-    if (const char *why = launch_limit(grid, block, shared)) {
-        fprintf(stderr, "CUDA: kernel %s: %s\n", name, why);
-        abort();
-    }
+    last_launched = name;
+    if (const char *why = launch_limit(grid, block, shared)) launch_error(why);
     if (grid.x * grid.y * grid.z == 0) return;
     const dim3 blocks(grid.x, grid.y, grid.z), threads(block.x, block.y, block.z);
     kernel<<<blocks, threads, shared>>>(static_cast<P>(a)...);
     cuda_expect(cudaGetLastError(), name);
+#ifdef DEBUG_PRESET
+    cuda_expect(cudaDeviceSynchronize(), name);
+#endif
 }
 
 #else
@@ -170,6 +200,7 @@ template <class... P, class... A> void launch_kernel(const char *name, void (*ke
 #include <sanitizer/asan_interface.h>                  // without the sanitizer its macros do nothing
 #include <sys/mman.h>
 #include <tuple>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 #if defined(__SANITIZE_ADDRESS__)
@@ -611,6 +642,10 @@ inline void *shared_memory() {
 // --------------------------------------------------------------------- [7] the words of the host, and launch
 [[noreturn]] inline void launch_error(const char *what) { emulated::stop({}, "%s", what); }
 
+inline const char *device_missing() { return nullptr; }
+inline size_t device_memory() {                        // the host's
+    return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGE_SIZE));
+}
 inline void *device_alloc(size_t bytes) {              // null when the device is full. Starts as NaN
     using namespace emulated;
     const size_t unit = Arena::unit, room = (bytes + unit - 1) / unit * unit;

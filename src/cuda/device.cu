@@ -9,8 +9,10 @@
 #include "src/tensor/ops.h"
 
 #ifdef NO_CUDA
-Device cuda_device = {"cuda", nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+Device cuda_device = {"cuda",  nullptr, nullptr, nullptr, nullptr,
+                      nullptr, nullptr, nullptr, nullptr, nullptr};
 Pool *cuda_pool() { return nullptr; }
+const char *cuda_missing() { return "this build has no CUDA"; }
 #else
 
 #include "src/cuda/cuda_on_cpu.h"
@@ -24,6 +26,7 @@ static Pool pool{[](size_t bytes) -> void * {
     return p;
 }};
 Pool *cuda_pool() { return &pool; }
+const char *cuda_missing() { return device_missing(); }
 
 static void *take(size_t bytes) {
     void *p = pool.take(bytes);
@@ -38,8 +41,9 @@ static void give(void *p, size_t bytes) {
 #define KERNELS_OF gpu
 static const OpKernels kernels[n_ops] = {ALL_KERNELS};
 
-Device cuda_device = {"cuda",      kernels,           take, give, device_zero, copy_up, copy_down,
-                      copy_device, device_synchronise};
+Device cuda_device = {
+    "cuda",       kernels, take, give, device_zero, copy_up, copy_down, copy_device, device_synchronise,
+    device_memory};
 
 #ifndef __CUDACC__
 // launch shows this every argument that is a Call, before the kernel runs.

@@ -84,6 +84,7 @@ struct Device {                      // where tensors live and ops run
     void (*down)(void *to_host, const void *from_device, size_t bytes);
     void (*copy)(void *to, const void *from, size_t bytes);
     void (*wait)();                  // until all that was launched is done
+    size_t (*memory)();              // bytes there are for us: the host's, or what is free on the GPU
 };
 extern Device cpu_device, cuda_device, checked_device;   // checked: every op on both, compared
 extern Device *device;                                   // the current one

@@ -170,4 +170,5 @@ Device checked_device = {
         if (bytes) memcpy(to, from, bytes);
     },
     [] {},
+    [] { return cpu_device.memory(); },
 };

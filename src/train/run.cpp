@@ -6,10 +6,13 @@
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
+<<<<<<< HEAD
 #include <iostream>
 #include <omp.h>
 #include <optional>
 #include <unistd.h>
+=======
+>>>>>>> h2
 
 #include "src/base/folder.h"
 #include "src/base/progress.h"
@@ -67,7 +70,7 @@ std::string tokenizer_of(const TrainOptions &o) {        // weights and the toke
 
 static void expect_memory_for(const Config &c) {
     const double needed = 4.0 * sizeof(real) * census(c).total;           // weight, gradient, two moments
-    const double memory = (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE);
+    const double memory = (double)device->memory();
     if (needed > memory)
         fail(cat(c.name, ": training needs memory of ", std::lround(needed / 1e9),
                  " GB for weights, gradients and moments; here are ", std::lround(memory / 1e9)),

@@ -1,13 +1,13 @@
-// Tests of src/cuda/cuda_on_cpu.h itself: do the words mean what they mean on a GPU, and does it notice the
-// mistakes it exists for? What must end in abort() runs in a forked child, whose last words are compared.
-// Build alone with -DEMULATOR_STANDALONE, or as one file of a larger doctest binary.
+// Tests of src/cuda/cuda_on_cpu.h itself: does it notice the mistakes it exists for? What its words mean is
+// tested in words.cu, which a GPU runs too. What must end in abort() runs in a forked child, whose last words
+// are compared. Build alone with -DEMULATOR_STANDALONE, or as one file of a larger doctest binary.
 //
-//   [1] helpers   [2] the words   [3] mistakes that orders show   [4] mistakes that are reported   [5] memory
+//   [1] helpers   [2] its own books   [3] mistakes that orders show   [4] mistakes that are reported   [5] memory
 //   [6] what it costs
 #ifdef EMULATOR_STANDALONE
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #endif
-#include "src/cuda/cuda_on_cpu.h"
+#include "tests/cuda/on_device.h"
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -32,20 +32,6 @@ const Emulator::Order orders[] = {Emulator::ascending, Emulator::descending, Emu
 struct Fixture {                                       // every test starts with the usual settings
     Fixture() { emulator = {}; }
     ~Fixture() { emulator = {}; }
-};
-
-template <class T> struct OnDevice {                   // n numbers on the device
-    T *p;
-    size_t n;
-    explicit OnDevice(size_t n) : p(static_cast<T *>(device_alloc(n * sizeof(T)))), n(n) {}
-    explicit OnDevice(const std::vector<T> &v) : OnDevice(v.size()) { copy_up(p, v.data(), n * sizeof(T)); }
-    ~OnDevice() { device_free(p); }
-    OnDevice(const OnDevice &) = delete;
-    std::vector<T> down() const {
-        std::vector<T> v(n);
-        copy_down(v.data(), p, n * sizeof(T));
-        return v;
-    }
 };
 
 struct Death {
@@ -81,147 +67,7 @@ Death in_child(const std::function<void()> &act) {
 
 std::string here(int line) { return std::string(__FILE__) + ":" + std::to_string(line); }
 
-__device__ int thread_number() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
-
-// --------------------------------------------------------------------------------------------- [2] the words
-__global__ void visit(int *visits, int *seen) {
-    const int threads = blockDim.x * blockDim.y * blockDim.z;
-    const int block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
-    atomic_add(&visits[block * threads + thread_number()], 1);
-    barrier();
-    if (block == 0) seen[thread_number()] = 100 * threadIdx.z + 10 * threadIdx.y + threadIdx.x;
-}
-
-TEST_CASE_FIXTURE(Fixture, "emulator: every thread of every block runs once, in every order") {
-    for (auto order : orders)
-        for (unsigned blocks : {1u, 2u, 3u, 7u}) {
-            emulator.order = order;
-            OnDevice<int> visits(std::vector<int>(blocks * 3 * 2 * 12)), seen(12);
-            launch(visit, dim3(blocks, 3, 2), dim3(3, 2, 2), 0, visits.p, seen.p);
-            CHECK(visits.down() == std::vector<int>(blocks * 3 * 2 * 12, 1));
-            CHECK(seen.down() == std::vector<int>{0, 1, 2, 10, 11, 12, 100, 101, 102, 110, 111, 112});
-        }
-}
-
-TEST_CASE_FIXTURE(Fixture, "emulator: an empty grid runs nothing") {
-    OnDevice<int> visits(std::vector<int>(1)), seen(1);
-    launch(visit, 0, 1, 0, visits.p, seen.p);
-    launch(visit, dim3(1, 0, 1), 1, 0, visits.p, seen.p);
-    CHECK(visits.down()[0] == 0);
-    CHECK(emulator.launches == 0);
-}
-
-template <class T> __global__ void reduce_all(const T *x, T *sums, T *maxima) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    for (int round = 0; round < 3; round++) {          // one after another: no reduction may disturb the next
-        sums[i] = block_sum(x[i]);
-        maxima[i] = block_max(x[i]);
-    }
-}
-
-template <class T> void check_reductions(int threads) {
-    const int blocks = 5;
-    std::vector<T> x(blocks * threads);
-    for (size_t i = 0; i < x.size(); i++) x[i] = T(int(i * 7919 % 1000) - 700) / T(8);     // sums are exact
-    std::vector<T> sums, maxima;
-    for (int b = 0; b < blocks; b++) {
-        const T *row = &x[b * threads];
-        sums.insert(sums.end(), threads, std::accumulate(row, row + threads, T(0)));
-        maxima.insert(maxima.end(), threads, *std::max_element(row, row + threads));
-    }
-    for (auto order : orders) {
-        emulator.order = order;
-        OnDevice<T> in(x), sum(x.size()), maximum(x.size());
-        launch(reduce_all<T>, blocks, threads, 0, in.p, sum.p, maximum.p);
-        CHECK(sum.down() == sums);
-        CHECK(maximum.down() == maxima);
-    }
-}
-
-TEST_CASE_FIXTURE(Fixture, "emulator: block_sum and block_max give every thread one number, in every order") {
-    for (int threads : {32, 64, 96, 1024}) {
-        check_reductions<float>(threads);
-        check_reductions<double>(threads);
-        check_reductions<int>(threads);
-    }
-}
-
-TEST_CASE_FIXTURE(Fixture, "emulator: block_sum adds as a GPU's butterfly does, to the bit, in every order") {
-    const int threads = 96;
-    std::vector<float> x(threads);
-    for (int i = 0; i < threads; i++) x[i] = std::sin(i + 1.0f) * float(1 << i % 20);
-    auto butterfly = [](std::vector<float> v) {        // as lane 0 of a warp of shuffles sees it
-        for (int k = 16; k > 0; k /= 2) {
-            const std::vector<float> old = v;
-            for (int i = 0; i < 32; i++) v[i] = old[i] + old[i ^ k];
-        }
-        return v[0];
-    };
-    std::vector<float> warps(32, 0);
-    for (int w = 0; w < 3; w++) warps[w] = butterfly({&x[32 * w], &x[32 * w] + 32});
-    const float expected = butterfly(warps);
-    CHECK(expected != std::accumulate(x.begin(), x.end(), 0.0f));      // the data can tell orders apart
-    for (auto order : orders) {
-        emulator.order = order;
-        OnDevice<float> in(x), sum(threads), maximum(threads);
-        launch(reduce_all<float>, 1, threads, 0, in.p, sum.p, maximum.p);
-        CHECK(sum.down() == std::vector<float>(threads, expected));
-    }
-}
-
-TEST_CASE_FIXTURE(Fixture, "emulator: one NaN makes the maximum NaN, wherever it is; -inf is a maximum") {
-    for (int at : {0, 5, 31, 32, 63}) {
-        std::vector<float> x(64, 1);
-        x[at] = NAN;
-        OnDevice<float> in(x), sum(64), maximum(64);
-        launch(reduce_all<float>, 1, 64, 0, in.p, sum.p, maximum.p);
-        for (float m : maximum.down()) CHECK(std::isnan(m));
-    }
-    OnDevice<float> in(std::vector<float>(64, -INFINITY)), sum(64), maximum(64);
-    launch(reduce_all<float>, 1, 64, 0, in.p, sum.p, maximum.p);
-    CHECK(maximum.down() == std::vector<float>(64, -INFINITY));
-}
-
-__global__ void warp_words(int *out) {                 // five answers a thread
-    const int t = threadIdx.x;
-    int *mine = out + 5 * t;
-    for (int round = 0; round < 2; round++) {
-        mine[0] = warp_sum(t);
-        mine[1] = warp_max(t);
-        mine[2] = shuffle(t, 3);
-        mine[3] = shuffle_down(t, 4);
-        mine[4] = shuffle_xor(t, 5);
-        if (t >= 32) mine[0] = warp_sum(t);            // a whole warp may do more than another
-    }
-}
-
-TEST_CASE_FIXTURE(Fixture, "emulator: the warp's words stay in their warp, and give what a GPU gives") {
-    for (auto order : orders) {
-        emulator.order = order;
-        OnDevice<int> out(5 * 64);
-        launch(warp_words, 1, 64, 0, out.p);
-        const auto v = out.down();
-        for (int t = 0; t < 64; t++) {
-            const int base = t / 32 * 32, lane = t % 32;
-            CHECK(v[5 * t] == 32 * base + 31 * 16);
-            CHECK(v[5 * t + 1] == base + 31);
-            CHECK(v[5 * t + 2] == base + 3);
-            CHECK(v[5 * t + 3] == (lane + 4 < 32 ? t + 4 : t));        // beyond the warp: one's own
-            CHECK(v[5 * t + 4] == (t ^ 5));
-        }
-    }
-}
-
-TEST_CASE("emulator: min and max take CUDA's mixtures of types") {
-    static_assert(std::is_same_v<decltype(min(1, 2u)), unsigned>);
-    static_assert(std::is_same_v<decltype(max(1L, 2L)), long>);
-    static_assert(std::is_same_v<decltype(max(1.0f, 2.0)), double>);
-    CHECK(min(3, -2) == -2);
-    CHECK(max(3u, 5) == 5u);
-    CHECK(max(NAN, 1.0f) == 1.0f);                     // CUDA's are fmin and fmax: NaN loses
-    CHECK(min(2.0, 1.5f) == 1.5);
-}
-
+// --------------------------------------------------------------------------------------- [2] its own books
 __global__ void launch_nothing() {}
 __global__ void wait_twice() {
     barrier();
@@ -230,6 +76,8 @@ __global__ void wait_twice() {
 
 TEST_CASE_FIXTURE(Fixture, "emulator: stacks are kept, and threads that never wait have none") {
     const size_t before = emulated::machine.fibers.size();
+    launch(launch_nothing, 0, 1, 0);
+    CHECK(emulator.launches == 0);
     launch(launch_nothing, 100, 1024, 0);
     CHECK(emulated::machine.fibers.size() == before);
     launch(wait_twice, 3, 128, 0);
@@ -393,6 +241,7 @@ __global__ void leaves_early() {
 __global__ void sums_alone() {
     if (threadIdx.x % 32 == 0) warp_sum(1);
 }
+__global__ void sums_half_warps() { block_sum(1); }
 __global__ void mixes_words() {
     if (threadIdx.x < 32) barrier();
     else block_sum(1);
@@ -458,8 +307,7 @@ TEST_CASE_FIXTURE(Fixture, "emulator: what a GPU refuses is refused") {
     CHECK(in_child([] { launch(launch_nothing, 1L << 31, 32, 0); }).says("a grid above"));
     CHECK(in_child([] { launch(launch_nothing, -1, 32, 0); }).says("a negative grid"));
     CHECK(in_child([] {
-              OnDevice<int> x(48);
-              launch(reduce_all<int>, 1, 48, 0, x.p, x.p, x.p);
+              launch(sums_half_warps, 1, 48, 0);
           }).says("block_sum needs whole warps, not 48 threads"));
 }
 
@@ -532,11 +380,8 @@ TEST_CASE_FIXTURE(Fixture, "emulator: device memory and every block's shared mem
     CHECK(std::isnan(d));
 }
 
-TEST_CASE_FIXTURE(Fixture, "emulator: copies, zeros, partial use, and a device that is full") {
-    OnDevice<int> a(std::vector<int>{1, 2, 3, 4}), b(4);
-    copy_device(b.p, a.p, 16);
-    device_zero(b.p + 1, 8);
-    CHECK(b.down() == std::vector<int>{1, 0, 0, 4});
+TEST_CASE_FIXTURE(Fixture, "emulator: the part of a block that is in use is what the device owns") {
+    OnDevice<int> a(std::vector<int>{1, 2, 3, 4});
     CHECK(device_owns(a.p, 16));
     CHECK(device_owns(a.p + 2, 8));
     CHECK(!device_owns(a.p + 2, 12));
@@ -544,12 +389,6 @@ TEST_CASE_FIXTURE(Fixture, "emulator: copies, zeros, partial use, and a device t
     CHECK(!device_owns(a.p, 16));
     device_use(a.p, 16);
     CHECK(a.down() == std::vector<int>{1, 2, 3, 4});
-    CHECK(device_alloc(size_t(1) << 60) == nullptr);
-    CHECK(aligned(a.p, 256));
-    void *nothing = device_alloc(0);
-    CHECK(nothing != nullptr);
-    device_free(nothing);
-    device_free(nullptr);
 }
 
 TEST_CASE_FIXTURE(Fixture,

@@ -223,7 +223,7 @@ TEST_CASE("block: YaRN's stretch of cos and sin can be given, or be the ratio of
         double stretch = 0;
         const auto before = op_hook;
         op_hook.after = [&](const Call &call, bool, double) {
-            if (call.op == op_rope) stretch = call.out[0][0] / call.in[0][0];
+            if (call.op == op_rope) stretch = numbers_of(call.out[0])[0] / numbers_of(call.in[0])[0];
         };
         mha(m.blocks[0].mha, c, h, causal(1, 1), nullptr);
         op_hook = before;

@@ -279,10 +279,9 @@ TEST_CASE("mla: the rotary key comes from h and not from the latent, and is not 
         const auto before = op_hook;
         op_hook.after = [&](const Call &call, bool, double) {
             if (call.op != op_attention) return;
-            seen.q = from(std::vector<real>(call.in[0].row(0), call.in[0].row(0) + call.in[0].numel()),
-                          call.in[0].shape);
-            seen.k = from(std::vector<real>(call.in[1].row(0), call.in[1].row(0) + call.in[1].numel()),
-                          call.in[1].shape);
+            const std::vector<double> q = numbers_of(call.in[0]), k = numbers_of(call.in[1]);
+            seen.q = from(std::vector<real>(q.begin(), q.end()), call.in[0].shape);
+            seen.k = from(std::vector<real>(k.begin(), k.end()), call.in[1].shape);
         };
         mla(w, c, h, causal(1, 6));
         op_hook = before;
