@@ -18,12 +18,9 @@ constexpr bool in_double = sizeof(real) == 8;
 Tensor randn(const Shape &, const char *name, uint64_t seed, double size = 1);
 Tensor away_from_zero(const Shape &, const char *name, uint64_t seed);
 std::vector<int> random_ints(long n, int below, uint64_t seed);
-<<<<<<< HEAD
 // Sets over V ids, as bits: id v is in row n's where may[n V + v] is not 0.
 Tensor sets(const std::vector<int> &may, int V);
-=======
 std::vector<double> numbers_of(const View &);            // of a call, wherever its memory is
->>>>>>> h2
 
 // A tensor in double, with indices: X(b, t, i).
 struct Numbers {

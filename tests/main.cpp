@@ -1,9 +1,14 @@
 // main.cpp: the test program. doctest's own options select tests:  -tc="rmsnorm*"  runs one op's guards,
-<<<<<<< HEAD
 // -s  shows every comparison with its numbers, -ltc lists the names. A filter that matches no test fails.
+// TEST_DEVICE=cuda or checked: tests that choose no device run there. The guards of every op and layer can;
+// tests that read a tensor's memory as the host's cannot.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <cstdio>
+#include <cstdlib>
 #include <doctest/doctest.h>
+#include <iostream>
+
+#include "src/tensor/call.h"
 
 namespace {
 
@@ -29,29 +34,15 @@ REGISTER_LISTENER("counting", 1, Counting);
 }  // namespace
 
 int main(int argc, char **argv) {
-    doctest::Context context(argc, argv);
-    const int failed = context.run();
-    if (context.shouldExit() || matched > 0) return failed;
-    std::fprintf(stderr, "tests: no test case of this build matches the filter; -ltc lists their names\n");
-    return 1;
-=======
-// -s  shows every comparison with its numbers, -ltc lists the names. Nothing is printed after its summary.
-// TEST_DEVICE=cuda or checked: tests that choose no device run there. The guards of every op and layer can;
-// tests that read a tensor's memory as the host's cannot.
-#define DOCTEST_CONFIG_IMPLEMENT
-#include <cstdlib>
-#include <doctest/doctest.h>
-#include <iostream>
-
-#include "src/tensor/call.h"
-
-int main(int count, char **arguments) {
     try {
         if (const char *name = getenv("TEST_DEVICE")) device = device_named(name);
     } catch (const Error &error) {
         std::cerr << "tests: " << error.what() << "\n";
         return 2;
     }
-    return doctest::Context(count, arguments).run();
->>>>>>> h2
+    doctest::Context context(argc, argv);
+    const int failed = context.run();
+    if (context.shouldExit() || matched > 0) return failed;
+    std::fprintf(stderr, "tests: no test case of this build matches the filter; -ltc lists their names\n");
+    return 1;
 }

@@ -6,13 +6,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
-<<<<<<< HEAD
 #include <iostream>
 #include <omp.h>
 #include <optional>
-#include <unistd.h>
-=======
->>>>>>> h2
 
 #include "src/base/folder.h"
 #include "src/base/progress.h"
