@@ -95,13 +95,15 @@ static Json bench_model(const std::string &preset, const BenchOptions &b, const 
     const double rate = (double)b.batch * T / seconds[b.steps / 2];                      // of the median step
 
     std::map<std::string, OpTime> times;
-    op_hook.after = [&](const Call &call, bool backward, double seconds) {
-        OpTime &time = times[ops[call.op].name];
-        (backward ? time.backward : time.forward) += seconds / b.steps;
-        time.calls++;
-    };
-    for (int i = 0; i < b.steps; i++) t.train_step(read);
-    op_hook.after = nullptr;
+    {
+        const Restored keep(op_hook);
+        op_hook.after = [&](const Call &call, bool backward, double seconds) {
+            OpTime &time = times[ops[call.op].name];
+            (backward ? time.backward : time.forward) += seconds / b.steps;
+            time.calls++;
+        };
+        for (int i = 0; i < b.steps; i++) t.train_step(read);
+    }
 
     c.context = T;                                       // the attention's share depends on it
     const double fraction = census(c).flops_per_token * rate / peak.flops;

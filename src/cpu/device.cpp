@@ -57,8 +57,17 @@ static const OpKernels *fast_kernels() {
     return kernels.data();
 }
 
-Device cpu_device = {"cpu",     fast_kernels(), host_take, host_give, host_zero,
-                     host_copy, host_copy,      host_copy, [] {},     host_memory};
+Device cpu_device = {.name = "cpu",
+                     .memory_of = &cpu_device,
+                     .kernels = fast_kernels(),
+                     .take = host_take,
+                     .give = host_give,
+                     .zero = host_zero,
+                     .up = host_copy,
+                     .down = host_copy,
+                     .copy = host_copy,
+                     .wait = [] {},
+                     .memory = host_memory};
 Device *device = &cpu_device;
 
 void use_kernels(Kernels kernels) {

@@ -9,8 +9,7 @@
 #include "src/tensor/ops.h"
 
 #ifdef NO_CUDA
-Device cuda_device = {"cuda",  nullptr, nullptr, nullptr, nullptr,
-                      nullptr, nullptr, nullptr, nullptr, nullptr};
+Device cuda_device = {.name = "cuda", .memory_of = &cuda_device};
 Pool *cuda_pool() { return nullptr; }
 const char *cuda_missing() { return "this build has no CUDA"; }
 #else
@@ -41,9 +40,17 @@ static void give(void *p, size_t bytes) {
 #define KERNELS_OF gpu
 static const OpKernels kernels[n_ops] = {ALL_KERNELS};
 
-Device cuda_device = {
-    "cuda",       kernels, take, give, device_zero, copy_up, copy_down, copy_device, device_synchronise,
-    device_memory};
+Device cuda_device = {.name = "cuda",
+                      .memory_of = &cuda_device,
+                      .kernels = kernels,
+                      .take = take,
+                      .give = give,
+                      .zero = device_zero,
+                      .up = copy_up,
+                      .down = copy_down,
+                      .copy = copy_device,
+                      .wait = device_synchronise,
+                      .memory = device_memory};
 
 #ifndef __CUDACC__
 // launch shows this every argument that is a Call, before the kernel runs.

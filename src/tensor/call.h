@@ -76,7 +76,8 @@ struct OpKernels {
 
 struct Device {                      // where tensors live and ops run
     const char *name;
-    const OpKernels *kernels;                                   // by op; null: not in this build
+    Device *memory_of;               // whose blocks its tensors are: those of `checked` are the CPU's
+    const OpKernels *kernels;        // by op; null: not in this build
     void *(*take)(size_t bytes);     // from the pool: power-of-two bins, no system call in the steady state
     void (*give)(void *, size_t bytes);
     void (*zero)(void *, size_t bytes);

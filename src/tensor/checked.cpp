@@ -152,23 +152,21 @@ static const OpKernels checked_kernels[n_ops] = {OPS_WITH_GRADIENT(WITH) OPS_WIT
 // -------------------------------------------------------------------------------------------- [4] the device
 // Its memory is the CPU's. Not cpu_device's pointers themselves: they may not be there
 // yet when this is initialised.
-Device checked_device = {
-    "checked",
-    checked_kernels,
-    [](size_t bytes) { return cpu_device.take(bytes); },
-    [](void *p, size_t bytes) { cpu_device.give(p, bytes); },
-    [](void *p, size_t bytes) {
-        if (bytes) memset(p, 0, bytes);
-    },
-    [](void *to, const void *from, size_t bytes) {
-        if (bytes) memcpy(to, from, bytes);
-    },
-    [](void *to, const void *from, size_t bytes) {
-        if (bytes) memcpy(to, from, bytes);
-    },
-    [](void *to, const void *from, size_t bytes) {
-        if (bytes) memcpy(to, from, bytes);
-    },
-    [] {},
-    [] { return cpu_device.memory(); },
-};
+static void host_zero(void *p, size_t bytes) {
+    if (bytes) memset(p, 0, bytes);
+}
+static void host_copy(void *to, const void *from, size_t bytes) {
+    if (bytes) memcpy(to, from, bytes);
+}
+
+Device checked_device = {.name = "checked",
+                         .memory_of = &cpu_device,
+                         .kernels = checked_kernels,
+                         .take = [](size_t bytes) { return cpu_device.take(bytes); },
+                         .give = [](void *p, size_t bytes) { cpu_device.give(p, bytes); },
+                         .zero = host_zero,
+                         .up = host_copy,
+                         .down = host_copy,
+                         .copy = host_copy,
+                         .wait = [] {},
+                         .memory = [] { return cpu_device.memory(); }};

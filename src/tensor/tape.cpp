@@ -1,4 +1,4 @@
-// tape.cpp: the table of ops, and the one door through which every op passes.
+// tape.cpp: the table of ops; apply, through which every op passes; backward, which walks the tape.
 //
 //   [1] the table of ops   [2] apply: run and record   [3] backward: walk the tape
 #include <chrono>
@@ -79,7 +79,7 @@ void apply(int op, std::initializer_list<Tensor> in, std::initializer_list<Tenso
     c.a = a;
     bool differentiable = false;
     for (const Tensor &t : in) {
-        if (t && t.s->home->take != device->take)
+        if (t && t.s->home->memory_of != device->memory_of)
             fail(cat(ops[op].name, ": ", ops[op].inputs[c.n_in], " lives on ", t.s->home->name, ", not on ",
                      device->name));
         if (t && t.s->wants_grad) differentiable = true;

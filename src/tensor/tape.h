@@ -1,4 +1,4 @@
-// tape.h: the one door through which every op passes, and the tape that it leaves behind.
+// tape.h: apply, through which every op passes, and the tape that it leaves behind.
 //
 //     op wrapper  --apply-->  device: cpu | cuda | checked
 //                    |
@@ -19,6 +19,14 @@ struct Record {
 extern std::vector<Record> tape;                         // print tape[17]
 extern bool recording;
 
+// Puts a global (device, choices, op_hook) back when it goes:  const Restored keep(device);
+template <class T> struct Restored {
+    T &global;
+    T before;
+    explicit Restored(T &x) : global(x), before(x) {}
+    ~Restored() { global = std::move(before); }
+    Restored(const Restored &) = delete;
+};
 struct NoGrad {                                         // nothing is recorded while one of these lives
     bool before = recording;
     NoGrad() { recording = false; }

@@ -17,6 +17,7 @@
 
 // ------------------------------------------------------------------------ [1] the equations in plain doubles
 namespace {
+constexpr double latent_eps = 1e-6;                      // of the latents' norms, whatever eps says
 using Vec = std::vector<double>;
 
 Vec times(const Numbers &W, const Vec &x) {                              // W x
@@ -70,10 +71,10 @@ double temperature(const Config &c) {
 struct Token { std::vector<Vec> q, k, v_C; };
 
 Token token_of(const MLA &w, const Config &c, const Vec &h, int t) {
-    const Vec c_Q = w.W_DQ ? RMSNorm(times(Numbers(w.W_DQ), h), Numbers(w.g_q), c.eps) : h;      // V2 (12)
+    const Vec c_Q = w.W_DQ ? RMSNorm(times(Numbers(w.W_DQ), h), Numbers(w.g_q), latent_eps) : h;      // V2 (12)
     const Vec q_C = times(Numbers(w.W_UQ), c_Q);                                                 // V2 (13)
     const Vec W_QR_c_Q = times(Numbers(w.W_QR), c_Q);
-    const Vec c_KV = RMSNorm(times(Numbers(w.W_DKV), h), Numbers(w.g_kv), c.eps);                // V2 (9)
+    const Vec c_KV = RMSNorm(times(Numbers(w.W_DKV), h), Numbers(w.g_kv), latent_eps);                // V2 (9)
     const Vec k_C = times(Numbers(w.W_UK), c_KV);                                                // V2 (10)
     const Vec v_C = times(Numbers(w.W_UV), c_KV);                                                // V2 (11)
     const Vec k_R = RoPE(times(Numbers(w.W_KR), h), t, c);                                       // V2 (15)
@@ -362,7 +363,7 @@ TEST_CASE("mla cache: holds the normed latent and the turned rotary key, d_c + d
     const Numbers H(h);
     for (int t = 0; t < 5; t++) {
         const Vec h_t(H.v.begin() + t * c.d, H.v.begin() + (t + 1) * c.d);
-        Vec row = RMSNorm(times(Numbers(w.W_DKV), h_t), Numbers(w.g_kv), c.eps);
+        Vec row = RMSNorm(times(Numbers(w.W_DKV), h_t), Numbers(w.g_kv), latent_eps);
         const Vec k_R = RoPE(times(Numbers(w.W_KR), h_t), t, c);
         row.insert(row.end(), k_R.begin(), k_R.end());
         std::copy(row.begin(), row.end(), expected.v.begin() + t * (c.d_c + c.d_hR));

@@ -192,11 +192,11 @@ TEST_CASE("tape: an exception between forward and backward clears it") {
 TEST_CASE("apply: refuses a tensor that lives on another device, and says which") {
     Device other = cpu_device;
     other.name = "elsewhere";
-    other.take = [](size_t bytes) { return cpu_device.take(bytes); };
+    other.memory_of = &other;
     const Tensor x = vec({1, 2}), W = from(std::vector<real>{1, 2}, {1, 2}, "W");
+    const Restored keep(device);
     device = &other;
     const std::string message = error_of([&] { matmul(reshape(x, {1, 2}), W); });
-    device = &cpu_device;
     CHECK(message == "matmul: x lives on cpu, not on elsewhere");
 }
 

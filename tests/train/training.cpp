@@ -83,7 +83,8 @@ void check_every_gradient(const Config &c, double bar) {
         Aux aux;
         return language_modelling(m, batch, &aux).total;
     };
-    choices = {Choices::record, {}, 0, 0, ""};
+    const Restored keep(choices);
+    choices = {.mode = Choices::record};
     {
         const TapeGuard clear;
         backward(loss());
@@ -114,7 +115,6 @@ void check_every_gradient(const Config &c, double bar) {
         }
         copy_into(W, start);
     });
-    choices = {};
     MESSAGE(c.name, ": worst relative error ", worst);
 }
 }  // namespace
@@ -749,12 +749,6 @@ TEST_CASE("data: a file that is missing or shorter than a context is refused") {
 
 // ---------------------------------------------------------------------------------- [7] parity of whole runs
 namespace {
-struct OnDevice {
-    Device *before = device;
-    explicit OnDevice(Device &d) { device = &d; }
-    ~OnDevice() { device = before; }
-};
-
 // A twenty-step run of v3-nano: reports, and the last step's gradients and weights, on the host.
 struct Run {
     std::vector<StepReport> reports;
@@ -762,7 +756,8 @@ struct Run {
     std::vector<std::string> names;
 };
 Run run_on(Device &d, int steps) {
-    const OnDevice here(d);
+    const Restored keep(device);
+    device = &d;
     const Config c = load_preset("v3-nano");
     Training t(usual(steps), initialised(c, 1));
     Run r;
@@ -800,14 +795,14 @@ Worst worst_of(const Run &a, const Run &b) {
 // gradients 4.3e-4, weights 5.9e-4; double losses 2.6e-16, gradients 4.2e-15, weights 2.5e-13.
 TEST_CASE("parity of a run: with the CPU's choices replayed, cuda has the same losses and weights") {
     if (no_cuda()) return;
-    choices = {Choices::record, {}, 0, 0, ""};
+    const Restored keep(choices);
+    choices = {.mode = Choices::record};
     const Run cpu = run_on(cpu_device, parity_steps);
     choices.mode = Choices::replay;
     choices.next = 0;
     const Run cuda = run_on(cuda_device, parity_steps);
     const long differing = choices.differing;
     CHECK(choices.next == choices.kept.size());
-    choices = {};
     const Worst w = worst_of(cpu, cuda);
     MESSAGE("losses ", w.loss, ", gradients ", w.gradient, ", weights ", w.weight, ", choices overruled ",
             differing);
@@ -859,8 +854,9 @@ TEST_CASE("parity of a run: the first other choice and its gap are found") {
 TEST_CASE("parity of a run: left free, cuda chooses as the CPU does, or the call was too near") {
     if (no_cuda()) return;
     std::vector<Numbers> scores;                         // s + b of every choice on the CPU
-    choices = {Choices::record, {}, 0, 0, ""};
-    const auto before = op_hook;
+    const Restored keep_choices(choices);
+    choices = {.mode = Choices::record};
+    const Restored keep_hook(op_hook);
     op_hook.after = [&](const Call &c, bool, double) {
         if (c.op != op_topk) return;
         scores.emplace_back(c.in[0].shape);
@@ -868,12 +864,11 @@ TEST_CASE("parity of a run: left free, cuda chooses as the CPU does, or the call
             scores.back().v[i] = c.in[0][i] + c.in[1][i % c.in[0].width()];
     };
     const Run cpu = run_on(cpu_device, parity_steps);
-    op_hook = before;
+    op_hook.after = nullptr;
     const std::vector<Choices::Choice> theirs = choices.kept;
-    choices = {Choices::record, {}, 0, 0, ""};
+    choices = {.mode = Choices::record};
     const Run cuda = run_on(cuda_device, parity_steps);
     const std::vector<Choices::Choice> ours = choices.kept;
-    choices = {};
     REQUIRE(ours.size() == theirs.size());
     const OtherChoice other = first_other(theirs, ours, scores, load_preset("v3-nano").K_r);
     const size_t a_step = ours.size() / parity_steps;
