@@ -39,8 +39,8 @@ format: | build                 ## one formatting for all sources (clang-format,
 	@tests/tools/format.sh
 lines:                          ## lines per floor, lengths of files and functions
 	@tests/tools/lines.py
-map:                            ## notebooks/MAP.md: where is which equation
-	@tests/tools/map.sh
+map: all                        ## notebooks/MAP.md: where is which equation
+	@./deepseek map --out notebooks/MAP.md
 pages: all                      ## the files, targets and commands that README and notebooks name are there
 	@tests/tools/pages.py deepseek
 tour: debug                     ## notebooks/DEBUGGING.md, tried in gdb (UPDATE=1 writes it anew)

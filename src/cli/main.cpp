@@ -16,6 +16,7 @@
 #include "src/text/tokenizer.h"
 #include "src/base/files.h"
 #include "src/cli/inspect.h"
+#include "src/cli/map.h"
 #include "src/cli/verbs.h"
 #include "src/lean/lean.h"
 #include "src/base/progress.h"
@@ -323,6 +324,7 @@ int main(int argc, char **argv) {
     add_data(app);
     add_config(app);
     add_inspection(app);
+    add_map(app);
     add_bench(app);
     if (argc == 1) {
         std::cout << app.help();
