@@ -16,7 +16,6 @@
 #include "src/text/tokenizer.h"
 #include "src/base/files.h"
 #include "src/cli/inspect.h"
-#include "src/cli/map.h"
 #include "src/cli/verbs.h"
 #include "src/lean/lean.h"
 #include "src/base/progress.h"

@@ -4,7 +4,7 @@
 // A tag is a paper's short name and numbers, in a comment: V3 (21)(22), V3 (17)-(20), V2 (11) and (19). With
 // --out it writes them all, and fails on an equation that has neither a tag nor a reason in the list, on a
 // reason that is out of date, and on a tag that the list does not know.
-#include "src/cli/map.h"
+#include "src/cli/verbs.h"
 
 #include <filesystem>
 #include <iostream>

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Are the pages true? Of README.md, CONTRIBUTING.md and notebooks/*.md (LOG.md is a diary: what it says was true then):
 every file they name exists, every `make TARGET` is one, and every `deepseek VERB --option` has that verb and option.
-README's section "Using it" is run, line by line, with two steps for each training.
+README's equations stand in deepseek.cpp under their tags; README's section "Using it" is run, line by line, with two steps for each training.
 
     tests/tools/pages.py BINARY
 """
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-NOT_RUN = {'bench': 'takes minutes', 'chat': 'talks to a terminal'}
+NOT_RUN = {'bench': 'takes minutes', 'chat': 'talks to a terminal', 'map': 'reads the sources'}
 PROOF = open('tests/fuzz/seeds/lean_bytes/theorem1.lean', encoding='utf-8').read()
 wrong = []
 
@@ -60,6 +60,17 @@ def check_page(page, binary, targets, helps):
     return checked
 
 
+def check_equations():
+    """README's table of equations: each stands in deepseek.cpp, under its tag."""
+    sources = open('deepseek.cpp', encoding='utf-8').read().split('\n')
+    rows = re.findall(r'^\|.*\| `(?:\w+ = |return )(.*)` \| (\w+ \(\d+\)) \|$', open('README.md', encoding='utf-8').read(), re.M)
+    for code, tag in rows:
+        if not any(code in line and '// ' + tag in line for line in sources):
+            wrong.append(f'README.md: deepseek.cpp has no line {code} with the tag {tag}')
+    if not rows:
+        wrong.append('README.md: no table of equations')
+
+
 def run_usage(binary):
     """README's "Using it", in a folder of its own."""
     section = re.search(r'\n## Using it\n(.*?)\n## ', open('README.md', encoding='utf-8').read(), re.S)[1]
@@ -88,6 +99,7 @@ def main():
     pages = [p for p in ['README.md', 'CONTRIBUTING.md', *sorted(glob.glob('notebooks/*.md'))]
              if os.path.basename(p) not in ('LOG.md', 'MAP.md')]
     checked = sum(check_page(page, binary, targets, helps) for page in pages)
+    check_equations()
     ran = run_usage(binary)
     print('\n'.join(wrong + [f'pages: {checked} names and commands of {len(pages)} pages looked at, {ran} commands run: {len(wrong) or "nothing"} wrong']))
     return len(wrong) > 0
