@@ -39,8 +39,12 @@ format: | build                 ## one formatting for all sources (clang-format,
 	@tests/tools/format.sh
 lines:                          ## lines per floor, lengths of files and functions
 	@tests/tools/lines.py
-map:                            ## notebooks/MAP.md: where is which equation
-	@tests/tools/map.sh
+map: all                        ## notebooks/MAP.md: where is which equation
+	@./deepseek map --out notebooks/MAP.md
+pages: all                      ## the files, targets and commands that README and notebooks name are there
+	@tests/tools/pages.py deepseek
+tour: debug                     ## notebooks/DEBUGGING.md, tried in gdb (UPDATE=1 writes it anew)
+	@tests/debugger/tour.py build/debug/deepseek $(if $(UPDATE),--update)
 oracle: all                     ## against PyTorch and transformers (installs them into build/venv)
 	@tests/tools/oracle.sh
 race: all                       ## tokens per second beside transformers, in one run
@@ -51,10 +55,10 @@ fuzz: | build                   ## libFuzzer on the readers, FUZZ_SECONDS each
 	@tests/tools/fuzz.sh
 bench: all                      ## this machine's peaks, tokens per second, time per op
 	./deepseek bench
-ci: nvcc gradcheck asan lint lines map mutants oracle   ## everything but `make test`
+ci: nvcc gradcheck asan lint lines map pages tour mutants oracle   ## everything but `make test`
 	@tests/tools/ci_rest.sh
 clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc mutants break reveal lint format lines map oracle race signature fuzz bench ci clean help
+.PHONY: all deps demo test gradcheck debug asan nvcc mutants break reveal lint format lines map pages tour oracle race signature fuzz bench ci clean help

@@ -11,6 +11,11 @@
 #include "src/base/random.h"
 #include "src/tensor/ops.h"
 
+// doctest alone prints the address of a text, not the text: INFO(ops[op].name) shall say which op.
+template <> struct doctest::StringMaker<const char *> {
+    static String convert(const char *text) { return text; }
+};
+
 constexpr bool in_double = sizeof(real) == 8;
 
 // -------------------------------------------------------------------------------------- numbers to test with

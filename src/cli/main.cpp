@@ -323,6 +323,7 @@ int main(int argc, char **argv) {
     add_data(app);
     add_config(app);
     add_inspection(app);
+    add_map(app);
     add_bench(app);
     if (argc == 1) {
         std::cout << app.help();

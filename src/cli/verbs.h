@@ -7,3 +7,4 @@ CLI::App *add_verb(CLI::App &, const std::string &name, const std::string &what,
 void use_common();                                       // puts those three into force
 
 void add_train(CLI::App &);
+void add_map(CLI::App &);

@@ -351,4 +351,23 @@ tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowe
 op "allowed" logp
 holds "a refused op writes nothing" ! -e op.out
 
+# Every op has its entry here: whatever it says to a matrix of four numbers, it is a verdict on them and no
+# failure of ours.
+"$BINARY" op --list | sed 's/^integers/    integers/' >ops
+for name in $(grep -o '^[a-z_0-9]*' ops | sort -u); do
+    inputs=$(grep -A 1 "^$name\$" ops | sed -n '2{s/->.*//; s/[?!]//g; p}')
+    integers=" $(sed -n "/^$name\$/,/^[a-z]/s/^ *integers: //p" ops) "
+    given=()
+    for word in $inputs; do
+        case $integers in
+            *" $word "*) given+=("$word:I32:2,2:$zero$zero$zero$zero") ;;
+            *) given+=("$word:F32:2,2:$four") ;;
+        esac
+    done
+    tensors op.in "${given[@]}"
+    run op $name --in op.in --out op.out
+    holds "deepseek op $name: exit code $code" $code != 1
+done
+holds "there are ops" "$(grep -c '^[a-z]' ops)" -gt 20
+
 finish

@@ -936,8 +936,7 @@ TEST_CASE("rmsnorm, softmax, normalize_rows, rope: the number of threads changes
 TEST_CASE("every op with a gradient has been through the gradient check") {
     for (int op = 0; op < n_ops; op++) {
         if (!ops[op].has_gradient) continue;
-        INFO(ops[op].name,
-             " has no gradient case. (Selected alone, this test has nothing to look at and fails.)");
+        INFO(ops[op].name, " has no gradient case here. (Alone, this test has seen none and fails.)");
         CHECK(ops_with_checked_gradient.count(op));
     }
 }

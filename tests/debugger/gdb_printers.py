@@ -37,7 +37,7 @@ def numbers_text(raw, code, total):
 
 
 def default_attributes(header):
-    """name -> default, from the list in deepseek.h that makes the struct Attr."""
+    """name -> default, from the list in src/tensor/call.h that makes the struct Attr."""
     found = {}
     with open(header) as file:
         for line in file:
@@ -157,8 +157,8 @@ USUAL = {}
 
 def usual_attributes():
     if not USUAL:
-        source = gdb.lookup_global_symbol("tape").symtab.fullname()          # .../src/tape.cpp
-        USUAL.update(default_attributes(os.path.join(os.path.dirname(source), "..", "deepseek.h")))
+        source = gdb.lookup_global_symbol("tape").symtab.fullname()          # .../src/tensor/tape.cpp
+        USUAL.update(default_attributes(os.path.join(os.path.dirname(source), "call.h")))
     return USUAL
 
 

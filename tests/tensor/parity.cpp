@@ -386,6 +386,10 @@ TEST_CASE("parity: the cases above see every op, forwards and, where it has a gr
     CHECK(pool_report(cuda_device).held_bytes == 0);     // every comparison gave its copies back
 }
 
+TEST_CASE("parity: what is not covered is named, not shown as an address") {
+    CHECK(doctest::toString(ops[op_rmsnorm].name) == "rmsnorm");
+}
+
 TEST_CASE("parity: the CPU's plain kernels and its fast ones agree with CUDA alike") {
     for (const Case &c : cases) {
         const WithKernels plain(Kernels::plain);

@@ -123,6 +123,16 @@ def check_texts(path, text):
                 yield at, why
 
 
+def check_order():
+    """The ops stand in the same order on both devices, so that a reader finds the other one."""
+    for cpu, cuda in ('src/cpu/ops.cpp', 'deepseek.cu'), *((f'src/cpu/{f}.cpp', f'src/cuda/{f}.cu') for f in ('sequence', 'ops_no_grad')):
+        order = [re.findall(fr'^void {device}::(\w+)_(?:forward|backward)\(', open(path, encoding='utf-8').read(), re.M)
+                 for path, device in ((cpu, 'cpu'), (cuda, 'gpu'))]
+        if order[0] != order[1]:
+            at = next(i for i, pair in enumerate(zip(*(o + [''] for o in order))) if pair[0] != pair[1])
+            yield cuda, 1, f'not the ops of {cpu} in their order: {(order[1] + ["nothing"])[at]} where {(order[0] + ["nothing"])[at]} should be'
+
+
 def print_floors(sources):
     count = {}
     for path in sources:
@@ -147,6 +157,7 @@ def main():
         text = open(path, encoding='utf-8').read()
         checks = [check_texts, check_includes, check_code, check_lines] if is_code(path) else [check_texts]
         found += [(path, *wrong) for check in checks for wrong in check(path, text)]
+    found += check_order()
     for path, at, why in sorted(set(found)):
         print(f'{path}:{at}: {why}')
     print(f'lint: {len(sources)} files of code, {len(texts) - len(sources)} of text: {len(found) or "nothing"} found', flush=True)

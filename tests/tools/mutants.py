@@ -229,7 +229,6 @@ def break_one(m, folder):
 
 
 def tell(m):
-    print(f'{m["file"]}: {m["name"]}\n    right: {m["line"]}\n    wrong: {m["wrong"] or "(the line is missing)"}')
     print(f'It is known from: {m["seen"]}\nThese tests see it: {m["tests"]}. What do they say, and what do others not see?')
 
 
@@ -248,7 +247,9 @@ def main(arguments):
         break_one(of_seed(name), f'seed-{name}')
         print(f'. Which, and where? `make reveal SEED={name}` tells.')
     elif what == '--reveal':
-        tell(of_seed(name))
+        m = of_seed(name)
+        print(f'{m["file"]}: {m["name"]}\n    right: {m["line"]}\n    wrong: {m["wrong"] or "(the line is missing)"}')
+        tell(m)
     elif what.startswith('-'):
         sys.exit(__doc__)
     else:
