@@ -373,6 +373,8 @@ int train(const TrainOptions &asked, const std::vector<std::string> &given) {
 
     Tokenizer tokenizer =
         load_tokenizer(run && fs::exists(o.out + "/tokenizer.json") ? o.out : tokenizer_of(o));
+    expect(!run || !o.tokens.empty() || tokenizer.size() <= run->config.V, o.out, ": its tokenizer has ",
+           tokenizer.size(), " tokens, its model's vocabulary only ", run->config.V);
     Model model = run ? build(run->config) : starting_model(o, tokenizer);
     const long frozen = freeze(model, o.freeze);
     Training t(o, std::move(model));
