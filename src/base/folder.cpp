@@ -13,9 +13,9 @@
 
 namespace fs = std::filesystem;
 
-OwnFolder::OwnFolder(const std::string &path) {
+OwnFolder::OwnFolder(const std::string &path) : path(path) {
     std::error_code cannot;
-    fs::create_directories(path, cannot);
+    made = fs::create_directories(path, cannot);
     expect(!fs::exists(path) || fs::is_directory(path), path, ": cannot be made: a file is there");
     expect(fs::is_directory(path), path, ": cannot be made: ", cannot.message());
     file = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -37,4 +37,8 @@ OwnFolder::OwnFolder(const std::string &path) {
     fs::remove(path + "/probe", cannot);
 }
 
-OwnFolder::~OwnFolder() { close(file); }                 // the lock goes with it
+OwnFolder::~OwnFolder() {
+    std::error_code not_empty;
+    if (made) fs::remove(path, not_empty);
+    close(file);                                         // the lock goes with it
+}

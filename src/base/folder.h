@@ -12,5 +12,7 @@ public:
     ~OwnFolder();
 
 private:
+    std::string path;
+    bool made = false;               // here, and empty: it goes again
     int file = -1;
 };

@@ -7,14 +7,16 @@
 #include <string>
 #include <unistd.h>
 
-// Ctrl-C, and the SIGTERM of a scheduler: while a CatchInterrupt lives they only set `interrupted`, and end
-// the waiting for input. For work that has something to save or to clear away.
+// Ctrl-C, the SIGTERM of a scheduler and the SIGHUP of a closed terminal: while a CatchInterrupt lives they only
+// set `interrupted`, and end the waiting for input. For work that has something to save or to clear away.
 inline volatile std::sig_atomic_t interrupted = 0;
 struct CatchInterrupt {
     static void all(void (*handler)(int)) {
-        struct sigaction action = {};                    // no SA_RESTART
+        struct sigaction action = {}, before;            // no SA_RESTART
         action.sa_handler = handler;
         for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+        sigaction(SIGHUP, nullptr, &before);
+        if (before.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);   // not under nohup
     }
     CatchInterrupt() {
         all([](int) { interrupted = 1; });

@@ -16,14 +16,15 @@
 #include "src/train/training.h"
 #include "src/base/files.h"
 #include "src/base/json.h"
-#include "src/cli/inspect.h"
+#include "src/cli/verbs.h"
 
-static double now() {
+namespace {
+double now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 // The shortest of a few runs of f, in seconds.
-template <class F> static double best_time(int runs, F f) {
+template <class F> double best_time(int runs, F f) {
     double best = 1e30;
     for (int i = 0; i < runs; i++) {
         const double start = now();
@@ -35,7 +36,7 @@ template <class F> static double best_time(int runs, F f) {
 
 struct Peaks { double flops, bytes; };
 
-static Peaks measure_peaks() {
+Peaks measure_peaks() {
     NoGrad off;
     const int n = 1024;
     const Tensor x = zeros({n, n}), W = zeros({n, n});
@@ -52,12 +53,23 @@ static Peaks measure_peaks() {
     return {2.0 * n * n * n / gemm, 3.0 * big * sizeof(real) / stream};
 }
 
+struct Bench {
+    std::vector<std::string> presets = {"v3-tiny", "v3-small"}, set;
+    int batch = 8, context = 128, steps = 5;
+    std::string json;
+    Common common;
+
+    void options(CLI::App &v);
+    void run() const;
+    Json measure(const std::string &preset, const Peaks &) const;
+};
+
 struct OpTime {
     double forward = 0, backward = 0;
     long calls = 0;
 };
 
-static Sequences random_batch(const Config &c, int B, int T, int step) {
+Sequences random_batch(const Config &c, int B, int T, int step) {
     Sequences batch(B, std::vector<int>(T + 1));
     for (int b = 0; b < B; b++)
         for (int t = 0; t <= T; t++) batch[b][t] = (int)(random_bits(step, 1, b, t) % c.V);
@@ -65,7 +77,7 @@ static Sequences random_batch(const Config &c, int B, int T, int step) {
 }
 
 // Tokens a second of decoding B sequences from a short prompt, all at once.
-static double decode_rate(const Model &m, int B, int n) {
+double decode_rate(const Model &m, int B, int n) {
     NoGrad off;
     Decoder decoder(m, B, std::min(m.c.context, n + 16));
     decoder.feed(random_batch(m.c, B, 7, 0));
@@ -75,41 +87,41 @@ static double decode_rate(const Model &m, int B, int n) {
     return B * n / (now() - start);
 }
 
-static Json bench_model(const std::string &preset, const BenchOptions &b, const Peaks &peak) {
+Json Bench::measure(const std::string &preset, const Peaks &peak) const {
     TrainOptions o;
     Config c = load_preset(preset);
-    for (const auto &field : b.set) set_field(c, field);
+    for (const auto &field : set) set_field(c, field);
     validate(c);
-    o.batch = b.batch;
-    const int T = std::min(b.context, c.context);
+    o.batch = batch;
+    const int T = std::min(context, c.context);
     Training t(o, initialised(c, 1));
-    const auto read = [&](long position) { return examples(random_batch(c, b.batch, T, (int)position)); };
+    const auto read = [&](long position) { return examples(random_batch(c, batch, T, (int)position)); };
     t.train_step(read);                                  // fills the pool
     std::vector<double> seconds;
-    for (int i = 0; i < b.steps; i++) {
+    for (int i = 0; i < steps; i++) {
         const double start = now();
         t.train_step(read);
         seconds.push_back(now() - start);
     }
-    std::nth_element(seconds.begin(), seconds.begin() + b.steps / 2, seconds.end());
-    const double rate = (double)b.batch * T / seconds[b.steps / 2];                      // of the median step
+    std::nth_element(seconds.begin(), seconds.begin() + steps / 2, seconds.end());
+    const double rate = (double)batch * T / seconds[steps / 2];                      // of the median step
 
     std::map<std::string, OpTime> times;
     {
         const Restored keep(op_hook);
         op_hook.after = [&](const Call &call, bool backward, double seconds) {
             OpTime &time = times[ops[call.op].name];
-            (backward ? time.backward : time.forward) += seconds / b.steps;
+            (backward ? time.backward : time.forward) += seconds / steps;
             time.calls++;
         };
-        for (int i = 0; i < b.steps; i++) t.train_step(read);
+        for (int i = 0; i < steps; i++) t.train_step(read);
     }
 
     c.context = T;                                       // the attention's share depends on it
     const double fraction = census(c).flops_per_token * rate / peak.flops;
     const int n = std::min(64, T / 2);
     const double alone = decode_rate(t.policy.model, 1, n), eight = decode_rate(t.policy.model, 8, n);
-    printf("\n%s  (batch %d x %d)\n", preset.c_str(), b.batch, T);
+    printf("\n%s  (batch %d x %d)\n", preset.c_str(), batch, T);
     printf("  training  %10.0f tokens/s   %4.1f%% of the GEMM peak\n", rate, 100 * fraction);
     printf("  decoding  %10.0f tokens/s alone, %.0f with 8 sequences\n", alone, eight);
     printf("  %-16s %10s %10s %8s   ms a step\n", "op", "forward", "backward", "calls");
@@ -120,13 +132,13 @@ static Json bench_model(const std::string &preset, const BenchOptions &b, const 
     Json result, table;
     for (const auto &[name, time] : sorted) {
         printf("  %-16s %10.3f %10.3f %8ld\n", name.c_str(), 1e3 * time.forward, 1e3 * time.backward,
-               time.calls / b.steps);
+               time.calls / steps);
         table[name] = {{"forward_ms", 1e3 * time.forward},
                        {"backward_ms", 1e3 * time.backward},
-                       {"calls", time.calls / b.steps}};
+                       {"calls", time.calls / steps}};
     }
     result["preset"] = preset;
-    result["batch"] = b.batch;
+    result["batch"] = batch;
     result["context"] = T;
     result["training_tokens_per_s"] = rate;
     result["fraction_of_peak"] = fraction;
@@ -136,9 +148,7 @@ static Json bench_model(const std::string &preset, const BenchOptions &b, const 
     return result;
 }
 
-void bench(const BenchOptions &b) {
-    expect(b.batch >= 1 && b.context >= 2 && b.steps >= 1,
-           "bench: --batch, --context and --steps must be positive");
+void Bench::run() const {
     const Peaks peak = measure_peaks();
     printf("device %s, %d threads: GEMM %.1f GFLOP/s, memory %.1f GB/s\n", device->name,
            omp_get_max_threads(), peak.flops / 1e9, peak.bytes / 1e9);
@@ -148,7 +158,23 @@ void bench(const BenchOptions &b) {
     result["gemm_flops"] = peak.flops;
     result["bandwidth"] = peak.bytes;
     result["models"] = Json::array();
-    for (const auto &preset : b.presets.empty() ? std::vector<std::string>{"v3-tiny", "v3-small"} : b.presets)
-        result["models"].push_back(bench_model(preset, b, peak));
-    if (!b.json.empty()) write_atomically(b.json, dump_json(result));
+    for (const auto &preset : presets) result["models"].push_back(measure(preset, peak));
+    if (!json.empty()) write_atomically(json, dump_json(result));
+}
+
+void Bench::options(CLI::App &v) {
+    v.add_option("--preset", presets, "which models (repeatable)")->capture_default_str();
+    v.add_option("--set", set, "field=value of their configurations (repeatable)");
+    v.add_option("--batch", batch, "sequences of a training step")
+        ->check(between(1, 1 << 16))
+        ->capture_default_str();
+    v.add_option("--context", context, "tokens of a sequence")->check(between(2, 1e9))->capture_default_str();
+    v.add_option("--steps", steps, "timed steps")->check(between(1, 1e6))->capture_default_str();
+    v.add_option("--json", json, "write the figures there");
+}
+}  // namespace
+
+void add_bench(CLI::App &program) {
+    add_verb<Bench>(program, "bench", "Measure this machine and the models on it",
+                    "deepseek bench --json bench.json");
 }

@@ -10,10 +10,3 @@ void run_op(const std::string &name, const std::string &in, const std::string &o
             const std::vector<std::string> &set, bool grads);
 // deepseek dump: logits (B,T,V), loss (mean next-token cross-entropy), and grad.<name> of every weight
 void dump(const std::string &model, const std::string &tokens, const std::string &out, bool grads);
-
-struct BenchOptions {
-    std::vector<std::string> presets, set;
-    int batch = 8, context = 128, steps = 5;
-    std::string json;
-};
-void bench(const BenchOptions &);                        // src/cli/bench.cpp

@@ -1,10 +1,51 @@
-// verbs.h: one function a verb, which adds it to the command line; and what all verbs share.
+// verbs.h: the verbs of the program, one file each, and what their options have in common.
+//
+// A verb is a struct: its fields are its options, options() names them to CLI11, run() does the work. One
+// instance lives as long as the command line that fills it in.
 #pragma once
 #include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
 
-// A verb with --device, --threads and --kernels, and an example at the end of its --help.
-CLI::App *add_verb(CLI::App &, const std::string &name, const std::string &what, const std::string &example);
-void use_common();                                       // puts those three into force
+void add_train(CLI::App &program);
+void add_generate(CLI::App &program);
+void add_chat(CLI::App &program);
+void add_eval(CLI::App &program);
+void add_data(CLI::App &program);
+void add_config(CLI::App &program);
+void add_dump(CLI::App &program);
+void add_op(CLI::App &program);
+void add_bench(CLI::App &program);
+void add_map(CLI::App &program);
 
-void add_train(CLI::App &);
-void add_map(CLI::App &);
+// Parses, runs the verb that was named, and says what went wrong: the program's exit code.
+int run_command_line(CLI::App &program, int argc, char **argv);
+
+// A number from low to high. (CLI::Range lets NaN pass.)
+CLI::Validator between(double low, double high);
+
+// Where and how a verb computes.
+struct Common {
+#ifdef DEBUG_PRESET                                      // one thing after another, as the equations say
+    std::string device = "cpu", kernels = "plain";
+    int threads = 1;
+#else
+    std::string device = "cpu", kernels = "fast";
+    int threads = 0;
+#endif
+    void options(CLI::App &verb);
+    void use() const;
+};
+
+template <class Verb>
+void add_verb(CLI::App &program, const char *name, const char *what, const std::string &example) {
+    const auto verb = std::make_shared<Verb>();
+    CLI::App *v = program.add_subcommand(name, what);
+    v->footer("Example:\n  " + example);
+    verb->options(*v);
+    if constexpr (requires { verb->common; }) verb->common.options(*v);
+    v->callback([verb] {
+        if constexpr (requires { verb->common; }) verb->common.use();
+        verb->run();
+    });
+}

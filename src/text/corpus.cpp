@@ -258,3 +258,12 @@ Sequences windows(Corpus &c, const Tokenizer &tokenizer, long position, int B, i
     }
     return batch;
 }
+
+std::vector<Sequences> held_out_windows(const Corpus &c, int B, int T, size_t most) {
+    std::vector<Sequences> batches;
+    for (size_t at = 0, n = 0; n < most && at + 1 < c.valid.size(); at += T, n++) {
+        if (n % B == 0) batches.emplace_back();
+        batches.back().push_back(c.valid.read(at, std::min<size_t>(T + 1, c.valid.size() - at)));
+    }
+    return batches;
+}

@@ -10,6 +10,12 @@ Examples examples(const std::vector<std::vector<int>> &sequences) {
     return list;
 }
 
+std::vector<Examples> examples(const std::vector<std::vector<std::vector<int>>> &batches) {
+    std::vector<Examples> list;
+    for (const auto &sequences : batches) list.push_back(examples(sequences));
+    return list;
+}
+
 // document[i]: where the document of token i begins.
 static std::vector<int> documents(const Example &e) {
     std::vector<int> begin(e.ids.size(), 0);

@@ -15,6 +15,7 @@ struct Example {
 };
 using Examples = std::vector<Example>;
 Examples examples(const std::vector<std::vector<int>> &sequences);
+std::vector<Examples> examples(const std::vector<std::vector<std::vector<int>>> &batches);
 
 // One reading of a batch: by the trunk (t_i predicts t_{i+1}), or by module k (t_{i+k}
 // helps to predict t_{i+k+1}).

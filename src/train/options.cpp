@@ -21,7 +21,11 @@ template <class M> static TrainOption row(const char *name, M TrainOptions::*fie
     const TrainOption::Kind kind = kind_of(TrainOptions().*field, !choices.empty());
     const auto set = [=](TrainOptions &o, const std::string &text) {
         M x;
-        parse(text, x);
+        try {
+            parse(text, x);
+        } catch (const Error &e) {
+            fail(cat("--", name, ": ", e.what()), e.hint);
+        }
         if constexpr (std::is_arithmetic_v<M> && !std::is_same_v<M, bool>)
             expect(x >= low && x <= high, "--", name, " ", text, " is not between ", low, " and ", high);
         if (kind == TrainOption::choice && !std::count(choices.begin(), choices.end(), text))

@@ -133,16 +133,6 @@ struct Data {
         for (int i = 0; i < batch; i++) b.push_back(fixed[(position + i) % fixed.size()]);
         return examples(b);
     }
-    std::vector<Examples> held_out() const {
-        std::vector<Examples> batches;
-        const size_t n = corpus.valid.size(), T = n ? std::min<size_t>(this->T, n - 1) : 0;
-        const size_t end = std::min(n, T * batch * 16 + 1);
-        for (size_t at = 0; T > 0 && at + T + 1 <= end; at += T) {
-            if (batches.empty() || (int)batches.back().size() == batch) batches.emplace_back();
-            batches.back().push_back({.ids = corpus.valid.read(at, T + 1)});
-        }
-        return batches;
-    }
     long tokens() const {            // of the training part; 0: it has no end
         long n = 0;
         for (const auto &s : fixed) n += (long)s.size();
@@ -245,7 +235,8 @@ namespace {
 class Run {
 public:
     Run(const TrainOptions &o, Training &t, Data &data, std::optional<Logs> &logs)
-        : o(o), t(t), data(data), logs(logs), progress(t.step, o.steps), held_out(data.held_out()) {}
+        : o(o), t(t), data(data), logs(logs), progress(t.step, o.steps),
+          held_out(examples(held_out_windows(data.corpus, data.batch, data.T, 16ul * data.batch))) {}
     int loop();
     void introduce(long frozen);
 
@@ -378,6 +369,8 @@ int train(const TrainOptions &asked, const std::vector<std::string> &given) {
 
     Tokenizer tokenizer =
         load_tokenizer(run && fs::exists(o.out + "/tokenizer.json") ? o.out : tokenizer_of(o));
+    expect(!run || !o.tokens.empty() || tokenizer.size() <= run->config.V, o.out, ": its tokenizer has ",
+           tokenizer.size(), " tokens, its model's vocabulary only ", run->config.V);
     Model model = run ? build(run->config) : starting_model(o, tokenizer);
     const long frozen = freeze(model, o.freeze);
     Training t(o, std::move(model));

@@ -11,7 +11,12 @@ nano="$base --batch 2 --context 16 --steps 2"
 refused "no verb 'trian'" trian --steps 3
 hinted "did you mean train"
 refused "no verb" frobnicate
+accepted --help
+holds "--help begins with a first visit: tokenize, train, eval, generate" \
+    "$(grep -o '^  deepseek [a-z]*' out | head -4 | tr -d '\n')" = \
+    "  deepseek tokenize  deepseek train  deepseek eval  deepseek generate"
 refused "stpes" $nano --stpes 5
+hinted "did you mean --steps"
 refused "steps.*many" $base --steps many
 refused "steps 0" $base --steps 0
 refused "steps -5" $base --steps -5
@@ -139,7 +144,7 @@ refused "other options" $base --batch 3 --context 16 --steps 4 --out run --resum
 holds "a refused --resume changes nothing" "$before" = "$(state run)"
 refused "short.txt" $nano --out short.txt
 holds "--out on a file leaves the file" "too short" = "$(cat short.txt)"
-refused "out" $nano --out /proc/nowhere
+refused "/proc/nowhere: cannot be made" $nano --out /proc/nowhere
 refused "no-such-file" $nano --out another --data no-such-file
 holds "a run that cannot begin leaves no folder" ! -e another
 cp -r run cut
@@ -158,7 +163,7 @@ refused "factor" $base --set scaling=yarn --set factor=0.5
 cp -r run other
 printf 'One day, a cat sat on a mat. %.0s' $(seq 20) >words.txt
 "$BINARY" tokenize --train words.txt --vocab 300 --out other >out 2>err || wrong "tokenize --train"
-refused "another tokenizer" train --preset v3-nano --batch 2 --context 16 --steps 4 --out other --resume
+refused "its tokenizer has 300" train --out other --resume
 refused "vocabulary only" eval --model other
 refused "vocabulary only" generate --model other
 XDG_CACHE_HOME=/proc/nowhere refused "cannot be written" $base --data words.txt --steps 1
@@ -176,12 +181,13 @@ refused "top-p" generate --model run --top-p 0
 refused "top-p" generate --model run --top-p 1.5
 refused "top-k" generate --model run --top-k -1
 refused "max-tokens" generate --model run --max-tokens 0
-refused "n 0" generate --model run --n 0
+refused "n: 0" generate --model run --n 0
 refused "no-such-file" eval --model run --data no-such-file
 printf 'Hello\n/new\n\nAgain\n' >talk.txt
 accepted chat --model run --style llm --max-tokens 5
 refused "no token" chat --model run --style v3
-refused "v9 is not one of" chat --model run --style v9
+refused "v9 not in" chat --model run --style v9
+hinted "did you mean v2"
 refused "leave no room" chat --model run --style v2 --system "$(printf 'x%.0s' $(seq 64))"
 code=0
 "$BINARY" chat --model run --style v2 --max-tokens 5 >out 2>err <talk.txt || code=$?
@@ -189,6 +195,49 @@ holds "chat answers two of four lines" "$code" = 0 -a "$(wc -l <out)" -ge 2
 printf '%0200d\n' 1 >talk.txt
 "$BINARY" chat --model run --style llm --max-tokens 5 >out 2>err <talk.txt
 holds "chat: what does not fit is said" "$(grep -c 'too long: 2[0-9]* tokens' err)" = 1
+
+# The words of a prompt, wherever they come from, are the same words; a control token is one on request only.
+run generate --model run --prompt "One day" --max-tokens 8 --seed 3
+cp out by-option
+printf 'One day' >prompt.txt
+run generate --model run --prompt-file prompt.txt --max-tokens 8 --seed 3
+holds "--prompt-file says what --prompt says" "$(cmp out by-option)" = ""
+input=prompt.txt
+run generate --model run --prompt-file - --max-tokens 8 --seed 3
+holds "--prompt-file - reads the standard input" "$(cmp out by-option)" = ""
+input=/dev/null
+refused "prompt-file" generate --model run --prompt x --prompt-file prompt.txt
+refused "no-such-file" generate --model run --prompt-file no-such-file
+long_prompt="<｜begin▁of▁sentence｜>$(printf 'x%.0s' $(seq 62))"   # 63 tokens, or 93 bytes
+accepted generate --model run --prompt "$long_prompt" --control-tokens --max-tokens 1
+refused "prompt has" generate --model run --prompt "$long_prompt" --max-tokens 1
+refused "fim" generate --model run --prompt "One" --suffix "end"
+says 0 "ends where the model's context of 64" generate --model run --temperature 0 --max-tokens 100
+holds "the note stands beside the text, not in it" "$(grep -c "context of 64" out)" = 0
+run generate --model run --temperature 0 --max-tokens 3
+holds "no note where --max-tokens ended it" ! -s err
+input=prompt.txt
+run chat --model run --style v2 --max-tokens 3 --show
+holds "--show prints the prompt with its ids" "$(grep -c '^256 <｜begin▁of▁sentence｜>  85 U  115 s  .*10 .n' out)" = 1
+holds "nothing is said of training where none can be seen" ! -s err
+accepted $base --batch 4 --context 64 --steps 40 --lr 1e-2 --data stories --set init_std=0.02 --out learned
+run chat --model learned --style v2 --max-tokens 3
+holds "chat names the control tokens that were never trained" \
+    "$(grep -c 'never learned <｜begin▁of▁sentence｜>:' err)" = 1
+input=/dev/null
+
+# What eval says it measured is what it measured: all but the first token, the last 30 of 100 bytes included.
+"$BINARY" data --n 20 --out t.txt
+for tail in "$(printf 'a%.0s' $(seq 30))" "$(printf '~^%.0s' $(seq 15))"; do
+    { head -c 1960 t.txt | tr '\n' ' '; echo "$tail"; } >tail.txt
+    run eval --model run --data tail.txt
+    cat out >>tails
+done
+holds "eval measures the last partial window" "$(sort -u tails | wc -l)" = 2
+holds "and counts what it measures" "$(grep -c 'on 99 held-out tokens' tails)" = 2
+
+holds "config --all shows the usual values too" \
+    "$("$BINARY" config --preset v3-nano --all | grep -c '^  theta  *10000 ')" = 1
 refused "empty.txt" eval --model run --data empty.txt
 refused "batch" eval --model run --batch 0
 refused "no-such-file" dump --model run --tokens no-such-file --out dump.safetensors
@@ -277,6 +326,30 @@ run train --preset v3-nano --batch 2 --context 16 --steps $((steps + 2)) --out s
 holds "a finished run has nothing to do, and says so" "$(grep -c "nothing to do" out)" = 1
 holds "and is not touched" "$(cmp stopped/training.safetensors before.safetensors)" = ""
 holds "no temporary file is left" -z "$(find run stopped -name '*tmp*' -o -name '*.part')"
+
+# A closed terminal is Ctrl-C, unless nohup says otherwise.
+run_in_background() {
+    "$@" >out 2>err </dev/null &
+    child=$!
+    for _ in $(seq 300); do
+        if [ -f hung/metrics.csv ] && [ "$(wc -l <hung/metrics.csv)" -gt 3 ]; then break; fi
+        sleep 0.1
+    done
+}
+hung="train --preset v3-nano --batch 2 --context 16 --steps 100000 --eval-every 100000 --out hung"
+run_in_background "$BINARY" $hung
+kill -HUP $child
+code=0
+wait $child || code=$?
+holds "SIGHUP saves, and ends a run with code 130, not $code" $code = 130 -a -s hung/training.safetensors
+rm -r hung
+run_in_background nohup "$BINARY" $hung
+kill -HUP $child
+sleep 0.3
+holds "under nohup a run goes on" "$(kill -INT $child && echo there)" = there
+code=0
+wait $child || code=$?
+holds "until it is stopped" $code = 130
 
 # A run in one piece, and the same run interrupted after 2 of 4 steps: the same bytes of weights.
 flat="$base --batch 2 --context 16 --schedule constant --warmup 0"

@@ -1,0 +1,87 @@
+// command_line.cpp: the options that verbs share, and what the program says when it cannot do as told.
+#include <filesystem>
+#include <iostream>
+#include <omp.h>
+
+#include "src/base/error.h"
+#include "src/base/progress.h"
+#include "src/base/text.h"
+#include "src/cli/verbs.h"
+#include "src/tensor/call.h"
+
+CLI::Validator between(double low, double high) {
+    const auto check = [low, high](const std::string &text) {
+        double x;
+        const bool inside = CLI::detail::lexical_cast(text, x) && x >= low && x <= high;
+        return inside ? std::string() : cat(text, " is not between ", low, " and ", high);
+    };
+    return CLI::Validator(check, cat(low, "..", high), "between");
+}
+
+void Common::options(CLI::App &verb) {
+    verb.add_option("--device", device, "where to compute; checked: on both, compared op by op")
+        ->check(CLI::IsMember({"cpu", "cuda", "checked"}))
+        ->capture_default_str();
+    verb.add_option("--threads", threads, "of the CPU; 0: all")->check(between(0, 1024));
+    verb.add_option("--kernels", kernels, "plain: the equations as they are read")
+        ->check(CLI::IsMember({"fast", "plain"}))
+        ->capture_default_str();
+}
+
+void Common::use() const {
+    if (threads) omp_set_num_threads(threads);
+    use_kernels(kernels == "fast" ? Kernels::fast : Kernels::plain);
+    ::device = device_named(device);
+}
+
+static int complain(const std::string &cause, const std::string &hint) {
+    std::cerr << "deepseek: " << cause << "\n";
+    if (!hint.empty()) std::cerr << "  " << hint << "\n";
+    return 2;
+}
+
+// CLI11 knows what is wrong; what was meant is told here: the options, or the choices {a,b}, nearest to it.
+static std::string hint_for(const CLI::ParseError &e, const CLI::App &verb) {
+    const std::string cause = e.what(),
+                      help = cat("`deepseek ", verb.get_name(), " --help` shows the options");
+    std::vector<std::string> known;
+    const std::vector<std::string> left = verb.remaining();
+    if (!left.empty()) {
+        for (const CLI::Option *option : verb.get_options()) known.push_back(option->get_name());
+        return did_you_mean(left[0], known, help);
+    }
+    const size_t colon = cause.find(": "), open = cause.find(" not in {");
+    if (colon > open || open == std::string::npos) return help;
+    std::istringstream choices(cause.substr(cause.find('{') + 1));
+    for (std::string choice; std::getline(choices, choice, ',');)
+        known.push_back(choice.substr(0, choice.find('}')));
+    return did_you_mean(cause.substr(colon + 2, open - colon - 2), known, help);
+}
+
+int run_command_line(CLI::App &program, int argc, char **argv) {
+    std::vector<std::string> verbs;
+    for (const CLI::App *v : program.get_subcommands({})) verbs.push_back(v->get_name());
+    if (argv[1][0] != '-' && !std::count(verbs.begin(), verbs.end(), argv[1]))
+        return complain(cat("no verb '", argv[1], "'"),
+                        did_you_mean(argv[1], verbs, "`deepseek --help` shows all"));
+    try {
+        program.parse(argc, argv);
+        return 0;
+    } catch (const CLI::CallForHelp &e) {
+        return program.exit(e);
+    } catch (const CLI::RuntimeError &e) {
+        return e.get_exit_code();
+    } catch (const CLI::ParseError &e) {
+        const std::vector<CLI::App *> named = program.get_subcommands();
+        return complain(e.what(), hint_for(e, named.empty() ? program : *named[0]));
+    } catch (const Interrupted &) {
+        return 130;
+    } catch (const Error &e) {
+        return complain(e.what(), e.hint);
+    } catch (const std::filesystem::filesystem_error &e) {
+        return complain(cat(e.path1().string(), ": ", e.code().message()), "");
+    } catch (const std::exception &e) {
+        std::cerr << "deepseek: " << e.what() << "\n";
+        return 1;
+    }
+}

@@ -1,0 +1,69 @@
+// generate.cpp: `deepseek generate`: a text goes on.
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <utility>
+
+#include "src/base/files.h"
+#include "src/cli/generation.h"
+#include "src/infer/chat.h"
+#include "src/model/huggingface.h"
+
+namespace {
+struct Generate {
+    std::string prompt = "Once", prompt_file, suffix;
+    int n = 1;
+    bool control_tokens = false;
+    GenerationOptions generation;
+    Common common;
+
+    void options(CLI::App &v) {
+        generation.options(v);
+        const auto text =
+            v.add_option("--prompt", prompt, "what to continue; empty: begin anew")->capture_default_str();
+        v.add_option("--prompt-file", prompt_file, "a file with what to continue; - is the standard input")
+            ->excludes(text);
+        v.add_option("--suffix", suffix, "what stands behind: the model fills the hole (FIM)");
+        v.add_flag("--control-tokens", control_tokens, "control tokens in the prompt are tokens, not words");
+        v.add_option("--n", n, "how many, side by side")->check(between(1, 4096))->capture_default_str();
+    }
+    std::string before() const {
+        if (prompt_file.empty()) return prompt;
+        if (prompt_file != "-") return repair_utf8(read_text(prompt_file, 1 << 26));
+        return repair_utf8(std::string(std::istreambuf_iterator<char>(std::cin), {}));
+    }
+    std::vector<int> ids_of(const Model &m, const Tokenizer &tokenizer, const std::string &text) const {
+        if (!suffix.empty()) return fim_prompt(text, suffix).encode(tokenizer);
+        const auto ids = control_tokens ? tokenizer.encode(text) : tokenizer.encode_plain(text);
+        return ids.empty() ? std::vector<int>{text_opening(m, tokenizer)} : ids;
+    }
+    void run() const {
+        const Model m = load_model(generation.model);
+        const Tokenizer tokenizer = tokenizer_of(m, generation.model);
+        const std::string text = before();
+        const std::vector<int> ids = ids_of(m, tokenizer, text);
+        Generation g = generation.g;
+        g.stop = stop_tokens(m, tokenizer);
+        bool cut = false;
+        if (n == 1) {
+            std::string first = text;                    // said once the model has agreed to it
+            cut = stream(m, tokenizer, ids, g, [&](const std::string &part) {
+                      std::cout << std::exchange(first, "") << part << std::flush;
+                  }).cut;
+            std::cout << suffix << "\n";
+        } else {
+            for (const auto &added : generate(m, Sequences(n, ids), g)) {
+                std::cout << text << tokenizer.decode(added) << suffix << "\n\n";
+                cut |= ended_by_context(m, ids.size(), added.size(), g);
+            }
+        }
+        if (cut)
+            std::cerr << "the text ends where the model's context of " << m.c.context << " tokens does\n";
+    }
+};
+}  // namespace
+
+void add_generate(CLI::App &program) {
+    add_verb<Generate>(program, "generate", "Continue a text",
+                       "deepseek generate --model runs/v3 --prompt \"Once upon a time\"");
+}

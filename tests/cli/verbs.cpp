@@ -1,0 +1,38 @@
+// The command line: every option says what it is for.
+#include <doctest/doctest.h>
+
+#include "src/cli/tokenize.h"
+#include "src/cli/verbs.h"
+#include "src/lean/lean.h"
+
+TEST_CASE("command line: every verb and every option has a description and a long name") {
+    CLI::App program;
+    for (auto add : {add_tokenize_verb, add_train, add_eval, add_generate, add_chat, add_data, add_config,
+                     add_op, add_dump, add_bench})
+        add(program);
+    lean::lean_verb(*program.add_subcommand("lean"));
+    const auto verbs = program.get_subcommands({});
+    CHECK(verbs.size() >= 11);
+    for (const CLI::App *verb : verbs) {
+        INFO(verb->get_name());
+        CHECK(!verb->get_description().empty());
+        for (const CLI::Option *option : verb->get_options()) {
+            INFO(option->get_name());
+            CHECK(!option->get_description().empty());
+            CHECK((option->get_positional() || !option->get_lnames().empty()));
+        }
+    }
+}
+
+TEST_CASE("command line: between refuses what is no number, NaN included") {
+    const auto refused = [](const std::string &text) {
+        std::string input = text;
+        return !between(0, 2)(input).empty();
+    };
+    CHECK(!refused("0"));
+    CHECK(!refused("2"));
+    for (const char *text : {"2.5", "-1", "nan", "inf", "many", ""}) {
+        INFO(text);
+        CHECK(refused(text));
+    }
+}
