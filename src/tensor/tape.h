@@ -47,10 +47,10 @@ struct Choices {
         int op;
         std::vector<int> values;
     };
-    std::vector<Choice> kept;
+    std::vector<Choice> kept = {};
     size_t next = 0;
     long differing = 0;                                  // integers that replay found different
-    std::string first_difference;                        // "topk, choice 17, entry 3: 5 instead of 2"
+    std::string first_difference = {};                        // "topk, choice 17, entry 3: 5 instead of 2"
 };
 extern Choices choices;
 
