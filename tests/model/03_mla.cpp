@@ -71,10 +71,10 @@ double temperature(const Config &c) {
 struct Token { std::vector<Vec> q, k, v_C; };
 
 Token token_of(const MLA &w, const Config &c, const Vec &h, int t) {
-    const Vec c_Q = w.W_DQ ? RMSNorm(times(Numbers(w.W_DQ), h), Numbers(w.g_q), latent_eps) : h;      // V2 (12)
+    const Vec c_Q = w.W_DQ ? RMSNorm(times(Numbers(w.W_DQ), h), Numbers(w.g_q), latent_eps) : h;    // V2 (12)
     const Vec q_C = times(Numbers(w.W_UQ), c_Q);                                                 // V2 (13)
     const Vec W_QR_c_Q = times(Numbers(w.W_QR), c_Q);
-    const Vec c_KV = RMSNorm(times(Numbers(w.W_DKV), h), Numbers(w.g_kv), latent_eps);                // V2 (9)
+    const Vec c_KV = RMSNorm(times(Numbers(w.W_DKV), h), Numbers(w.g_kv), latent_eps);               // V2 (9)
     const Vec k_C = times(Numbers(w.W_UK), c_KV);                                                // V2 (10)
     const Vec v_C = times(Numbers(w.W_UV), c_KV);                                                // V2 (11)
     const Vec k_R = RoPE(times(Numbers(w.W_KR), h), t, c);                                       // V2 (15)
