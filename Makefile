@@ -25,8 +25,12 @@ debug: | build                  ## -O0 -g, for notebooks/DEBUGGING.md
 asan: | build                   ## the suite under AddressSanitizer and UBSan, kernels included
 	@$(call BUILD,asan,tests)
 	$(TEST) build/asan/tests
-nvcc:                           ## nvcc compiles the CUDA sources
+nvcc: | build                   ## nvcc compiles and links the program and its tests for a GPU; needs none
 	@tests/tools/nvcc.sh
+gpu-carry: | build              ## build/gpu-carry: the libraries that a machine with a GPU may lack
+	@tests/tools/gpu_carry.sh
+gpu-check: | build              ## on such a machine: all that only a GPU shows, in build/gpu-report.txt
+	@tests/tools/gpu_check.sh
 mutants: | build                ## every planted bug is caught (NAME=... tries that one alone)
 	@tests/tools/mutants.py $(NAME)
 break:                          ## a binary with a planted bug: NAME=..., or BLIND=1 SEED=n for one that is not named
@@ -56,9 +60,10 @@ fuzz: | build                   ## libFuzzer on the readers, FUZZ_SECONDS each
 bench: all                      ## this machine's peaks, tokens per second, time per op
 	./deepseek bench
 ci: nvcc gradcheck asan lint lines map pages tour mutants oracle   ## everything but `make test`
+	@GPU_CHECK_DEVICE=emulated tests/tools/gpu_check.sh
 	@tests/tools/ci_rest.sh
 clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc mutants break reveal lint format lines map pages tour oracle race signature fuzz bench ci clean help
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+.PHONY: all deps demo test gradcheck debug asan nvcc gpu-carry gpu-check mutants break reveal lint format lines map pages tour oracle race signature fuzz bench ci clean help

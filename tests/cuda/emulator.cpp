@@ -2,8 +2,8 @@
 // tested in words.cu, which a GPU runs too. What must end in abort() runs in a forked child, whose last words
 // are compared. Build alone with -DEMULATOR_STANDALONE, or as one file of a larger doctest binary.
 //
-//   [1] helpers   [2] its own books   [3] mistakes that orders show   [4] mistakes that are reported   [5] memory
-//   [6] what it costs
+//   [1] helpers           [3] mistakes that orders show      [5] memory
+//   [2] its own books     [4] mistakes that are reported     [6] what it costs
 #ifdef EMULATOR_STANDALONE
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #endif

@@ -205,6 +205,16 @@ TEST_CASE("device_named: knows cpu, and names the choices for what it does not k
     CHECK(error_of([] { device_named("tpu"); }) == "--device tpu: unknown");
 }
 
+const char *cuda_missing();                              // src/cuda/device.cu
+TEST_CASE("device_named: cuda and checked are there, or refused with the reason; each knows its memory") {
+    for (Device *d : {&cuda_device, &checked_device}) {
+        const std::string said = error_of([&] { CHECK(device_named(d->name) == d); });
+        CHECK(said == (cuda_missing() ? cat("--device ", d->name, ": ", cuda_missing()) : ""));
+        if (!cuda_missing()) CHECK(d->memory() > size_t(1) << 28);
+    }
+    CHECK(cpu_device.memory() > size_t(1) << 28);
+}
+
 // ----------------------------------------------------------------------------------- [4] blocks and the pool
 
 namespace {

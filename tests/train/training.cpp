@@ -789,6 +789,15 @@ Worst worst_of(const Run &a, const Run &b) {
 }
 }  // namespace
 
+TEST_CASE("train: what a model needs is held against the memory of the device it trains on") {
+    Device small = cpu_device;
+    small.memory = [] { return size_t(1000); };
+    const OnDevice there(small);
+    Options o;
+    o.preset = "v3-nano";
+    CHECK(error_of([&] { train(o); }).starts_with("v3-nano: training needs memory of "));
+}
+
 // Each device rounds in its own order; AdamW divides by the gradient's own size, so what is rounding in a
 // gradient near 0 is a step of full length in the weight, and from there on the runs drift apart: in float,
 // how far is a matter of luck. Measured after 20 steps, worst of all trajectories tried: float losses 1.7e-6,
