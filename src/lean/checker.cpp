@@ -308,11 +308,11 @@ struct Goals : Terms {
     void note_state() {
         if (options.steps) state_now = state();
     }
-    // Where the next tactic stands: a block without goals is over, its alternatives stand two to the left.
+    // Where the next tactic stands: a block without goals is over, its alternatives stand where `cases` does.
     int next_column() const {
         const Block *b = block;
         while (b->outer && b->goals.empty() && b->pending.empty()) b = b->outer;
-        return b->goals.empty() && !b->pending.empty() ? b->column - 2 : b->column;
+        return b->goals.empty() && !b->pending.empty() ? b->outer->column : b->column;
     }
 
     void tactic_starts() {
@@ -424,12 +424,15 @@ void Proof::run_block(Block &b, const Token &opener) {
     blocks--;
 }
 
-// A block on the lines below its opener.
+// A block on the lines below its opener: two columns deeper, or four.
 void Proof::nested_block(Block &b, const Token &opener) {
     end_of_line();
     block = &b;
     note_state();
     if (at->kind == T_end) refuse(E_LAYOUT, *at, "a block is missing at the end of the text");
+    if (at->kind != T_bad && at->column != b.column && at->column != b.column + 2)
+        refuse(E_LAYOUT, *at, cat("a block starts in column ", b.column, " or ", b.column + 2, " here"));
+    b.column = at->column;
     run_block(b, opener);
 }
 
@@ -954,7 +957,6 @@ Result Proof::run(std::string_view source, Options o) {
     try {
         do theorem();
         while (at->kind != T_end);
-        if (source.back() != '\n') refuse(E_LAYOUT, *at, "the text must end with a newline");
         result.pass = true;
         result.complete = result.sorries == 0;
     } catch (const Refusal &r) {

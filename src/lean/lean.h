@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/random.h"
+
 namespace CLI {
 class App;
 }
@@ -28,20 +30,12 @@ namespace lean {
 // ---------------------------------------------------------------- codes
 
 // Stable, one for each reason to refuse. The last four belong to level 2, equations on Nat.
+// clang-format off
 #define LEAN_CODES(X)                                                                                     \
-    X(OK)                                                                                                 \
-    X(E_LEX)                                                                                              \
-    X(E_PARSE)                                                                                            \
-    X(E_LAYOUT)                                                                                           \
-    X(E_LIMIT)                                                                                            \
-    X(E_NAME_USED)                                                                                        \
-    X(E_UNKNOWN_ID)                                                                                       \
-    X(E_TYPE_MISMATCH)                                                                                    \
-    X(E_NO_GOALS)                                                                                         \
-    X(E_UNSOLVED)                                                                                         \
-    X(E_INTRO)                                                                                            \
-    X(E_ASSUMPTION)                                                                                       \
-    X(E_APPLY) X(E_CONSTRUCTOR) X(E_LEFT_RIGHT) X(E_CASES) X(E_RFL) X(E_RW) X(E_AMBIGUOUS) X(E_INDUCTION)
+    X(OK) X(E_LEX) X(E_PARSE) X(E_LAYOUT) X(E_LIMIT) X(E_NAME_USED) X(E_UNKNOWN_ID) X(E_TYPE_MISMATCH)    \
+    X(E_NO_GOALS) X(E_UNSOLVED) X(E_INTRO) X(E_ASSUMPTION) X(E_APPLY) X(E_CONSTRUCTOR) X(E_LEFT_RIGHT)    \
+    X(E_CASES) X(E_RFL) X(E_RW) X(E_AMBIGUOUS) X(E_INDUCTION)
+// clang-format on
 #define X(code) code,
 enum Code : uint8_t { LEAN_CODES(X) };
 #undef X
@@ -184,14 +178,6 @@ public:
 private:
     struct Search;
     std::unique_ptr<Search> search;
-};
-
-// Random numbers: the same everywhere for the same seed.
-struct Random {
-    uint64_t state;
-    uint64_t next();
-    int below(int n) { return int(next() % uint64_t(n)); }
-    bool chance(int percent) { return below(100) < percent; }
 };
 
 // V: the hypotheses contradict each other; T: they prove the goal; N: they deny it; U: none of these.

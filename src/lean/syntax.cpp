@@ -12,6 +12,8 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "src/base/utf8.h"
+
 namespace lean {
 
 // ---------------------------------------------------------------- [1] codes and names
@@ -31,41 +33,17 @@ std::string Failure::print() const {
     return cat("error ", lean::name(code), " line ", line, " col ", column, ": ", message);
 }
 
-// The code point at `at` and its length in bytes, 0 if it is not valid UTF-8 (strictly).
-static int code_point(std::string_view text, size_t at, uint32_t &c) {
-    auto byte = [&](size_t i) { return at + i < text.size() ? uint8_t(text[at + i]) : 0u; };
-    c = byte(0);
-    int length = c < 0x80                ? 1
-                 : c >= 0xc2 && c < 0xe0 ? 2
-                 : c >= 0xe0 && c < 0xf0 ? 3
-                 : c >= 0xf0 && c < 0xf5 ? 4
-                                         : 0;
-    if (length > 1) c &= 0x7f >> length;
-    for (size_t i = 1; i < size_t(length); i++) {
-        if ((byte(i) & 0xc0) != 0x80) return 0;
-        c = c << 6 | (byte(i) & 0x3f);
-    }
-    bool overlong = (length == 3 && c < 0x800) || (length == 4 && c < 0x10000);
-    return overlong || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : length;
-}
-
-// Marks that show nothing, or that turn the direction of writing: refused even in comments.
-static bool invisible(uint32_t c) {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x180e || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
-}
-
 std::vector<std::string> visible(std::string_view text) {
     std::vector<std::string> out;
     for (size_t at = 0; at < text.size();) {
-        uint32_t c;
-        int length = code_point(text, at, c);
+        const Character c = character_at(text, at);
+        const bool whole = c.state == Character::whole;
         char escaped[16];
-        if (length == 0) snprintf(escaped, sizeof escaped, "\\x%02x", uint8_t(text[at]));
-        else snprintf(escaped, sizeof escaped, "<U+%04X>", unsigned(c));
-        bool as_it_is = length > 0 && !invisible(c) && c != 0xa0;
-        out.push_back(as_it_is ? std::string(text.substr(at, size_t(length))) : escaped);
-        at += size_t(std::max(1, length));
+        if (whole) snprintf(escaped, sizeof escaped, "<U+%04X>", unsigned(c.code));
+        else snprintf(escaped, sizeof escaped, "\\x%02x", uint8_t(text[at]));
+        const bool as_it_is = whole && !invisible(c.code) && c.code != 0xA0;
+        out.push_back(as_it_is ? std::string(text.substr(at, c.length)) : escaped);
+        at += whole ? c.length : 1;
     }
     return out;
 }
@@ -245,6 +223,7 @@ struct Lexer {
     int line = 1, column = 0;
     size_t first_without_end = 0;    // tokens from here on do not know their line_end yet
     bool blank = true;               // before the token to come
+    int doc_line = 0;                // where a doc comment began that waits for its theorem, or 0
     std::vector<int> brackets = {};  // open `(` and `⟨`
 
     struct Stop {};
@@ -255,35 +234,56 @@ struct Lexer {
     }
     [[noreturn]] void stop(Code code, const std::string &message) { stop(code, line, column, message); }
 
-    uint32_t decode(int &length) {
-        uint32_t c;
-        length = code_point(text, at, c);
-        if (length == 0) stop(E_LEX, cat("not valid UTF-8: ", visible(text.substr(at, 1))[0]));
+    Character character() {
+        const Character c = character_at(text, at);
+        if (c.state != Character::whole)
+            stop(E_LEX, cat("not valid UTF-8: ", visible(text.substr(at, 1))[0]));
         return c;
     }
 
     bool next_is(const char *s) const { return text.compare(at, strlen(s), s) == 0; }
 
+    bool at_newline() const { return next_is("\n") || next_is("\r\n"); }     // Lean reads both as one
+
     void newline() {
-        at++;
+        at += text[at] == '\r' ? 2 : 1;
         line++;
         column = 0;
     }
 
     void comment_character() {
-        int length = 1;
-        uint32_t c = uint8_t(text[at]) < 0x80 ? uint8_t(text[at]) : decode(length);
-        if (c == '\n') return newline();
-        if (invisible(c)) stop(E_LEX, "a control character or an invisible mark in a comment");
-        at += length;
+        if (at_newline()) return newline();
+        const Character c = character();
+        if (invisible(c.code)) stop(E_LEX, "a control character or an invisible mark in a comment");
+        at += c.length;
         column++;
     }
 
+    // `/-- ` is part of the theorem that follows, so Lean takes it nowhere else. Links to its manual are followed,
+    // and one that leads nowhere is an error.
+    void doc_comment() {
+        if (column != 0) stop(E_LEX, "a doc comment starts in column 0, before a theorem");
+        if (doc_line > 0) stop(E_LEX, "two doc comments before one theorem");
+        const bool spaced = next_is("/-- ") || next_is("/--\n") || next_is("/--\r\n");
+        if (!spaced) stop(E_LEX, "`/--` begins a doc comment, and a blank belongs behind it");
+        const size_t end = text.find("-/", at + 3);
+        if (text.substr(at, end - at).find("lean-manual") != text.npos)
+            stop(E_LEX, "a doc comment with a link to Lean's manual is outside this subset");
+        doc_line = line;
+    }
+
+    void doc_comment_waits() {
+        if (doc_line > 0) stop(E_LEX, doc_line, 0, "a doc comment with no theorem behind it");
+    }
+
     void block_comment() {
-        int start_line = line, start_column = column;
-        at += 2;
-        column += 2;
-        if (next_is("-") || next_is("!")) stop(E_LEX, line, column - 2, "a doc comment cannot stand here");
+        const int start_line = line, start_column = column;
+        if (next_is("/-!")) stop(E_LEX, "`/-!`, a comment on a whole file, is outside this subset");
+        const bool doc = next_is("/--");
+        if (doc) doc_comment();
+        const int opening = doc ? 3 : 2;
+        at += opening;
+        column += opening;
         while (!next_is("-/")) {
             if (next_is("/-")) stop(E_LEX, "comments do not nest");
             if (at >= text.size()) stop(E_LEX, start_line, start_column, "this comment has no end");
@@ -295,6 +295,8 @@ struct Lexer {
 
     void push(TokenKind kind, int value, int bytes, int columns) {
         if (tokens.size() >= size_t(max_tokens)) stop(E_LIMIT, cat("more than ", max_tokens, " tokens"));
+        if (kind != T_theorem) doc_comment_waits();
+        doc_line = 0;
         tokens.push_back({kind, !blank, value, int(at), int(at) + bytes, line, column, -1});
         at += bytes;
         column += columns;
@@ -377,27 +379,29 @@ struct Lexer {
         else if (nat && digit(c)) number();
         else if (c == '.') projection();
         else if (!symbol()) {
-            int length;
-            decode(length);
-            bool level2 = !nat && c != '\0' && strchr("=+*[]", c);
-            stop(E_LEX, cat("`", visible(text.substr(at, size_t(length)))[0], "` is no token of this subset",
+            const int length = character().length;
+            const bool level2 = !nat && c != '\0' && strchr("=+*[]", c);
+            stop(E_LEX, cat("`", visible(text.substr(at, length))[0], "` is no token of this subset",
                             level2 ? " (of level 2, equations on Nat, which is off)" : ""));
         }
     }
 
+    void line_ends() {
+        for (; first_without_end < tokens.size(); first_without_end++)
+            tokens[first_without_end].line_end = int(at);
+    }
+
     void next() {
-        char c = text[at];
-        if (c == '\n') {
+        if (at_newline()) {
             newline();
             blank = true;
-            for (; first_without_end < tokens.size(); first_without_end++)
-                tokens[first_without_end].line_end = int(at);
-        } else if (c == ' ') {
+            line_ends();
+        } else if (text[at] == ' ') {
             at++;
             column++;
             blank = true;
         } else if (next_is("--")) {
-            while (at < text.size() && text[at] != '\n') comment_character();
+            while (at < text.size() && !at_newline()) comment_character();
             blank = true;
         } else if (next_is("/-")) {
             block_comment();
@@ -413,6 +417,8 @@ struct Lexer {
         try {
             if (text.size() > max_bytes) stop(E_LIMIT, cat("more than ", max_bytes, " bytes"));
             while (at < text.size()) next();
+            doc_comment_waits();
+            line_ends();  // the last line may end with the text
         } catch (Stop) {
             last = T_bad;
         }

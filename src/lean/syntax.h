@@ -102,7 +102,7 @@ struct Token {
     bool touches;  // no blank or comment before it
     int value;     // a number, a name, a letter, which constant; of `⟨`: its commas
     int begin, end, line, column;
-    int line_end;  // after the first newline behind it that is in no comment, or -1
+    int line_end; // after the first newline behind it that is in no comment, or at the end of the text; or -1
 };
 
 // Splits a text into tokens; the last one is T_end, or T_bad with the reason.
@@ -170,9 +170,8 @@ struct Reader {
         if (!accept(kind)) unexpected(wanted);
     }
     void end_of_line() {
-        TokenKind kind = peek();
-        if (kind == T_end) refuse(E_LAYOUT, *at, "the text must end with a newline");
-        if (kind != T_line_end) unexpected("the end of the line");
+        const TokenKind kind = peek();
+        if (kind != T_line_end && kind != T_end) unexpected("the end of the line");
     }
 
     bool is_question = false;  // a statement alone: blanks before it, and no `:= by`, will do

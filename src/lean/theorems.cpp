@@ -26,9 +26,9 @@ namespace lean {
 using Sequent = std::vector<Formula>;  // sorted hypotheses, then the goal
 struct SequentHash {
     size_t operator()(const Sequent &s) const {
-        uint64_t h = 0xcbf29ce484222325u;
-        for (Formula f : s) h = (h ^ uint64_t(f)) * 0x100000001b3u;
-        return h ^ h >> 29;
+        uint64_t h = 0;
+        for (Formula f : s) h = mix(h ^ uint64_t(f));
+        return h;
     }
 };
 
@@ -202,13 +202,6 @@ Class classify(Formulas &formulas, Decider &decider, const Statement &s, bool *k
 }
 
 // ---------------------------------------------------------------- [2] scripts
-
-uint64_t Random::next() {  // splitmix64
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
 
 template <class Item> static void shuffle(Random &random, std::vector<Item> &items) {
     for (size_t i = items.size(); i > 1; i--) std::swap(items[i - 1], items[random.below(int(i))]);
@@ -889,14 +882,8 @@ std::string canonical(const Formulas &formulas, const Statement &s) {
     return best;
 }
 
-static uint64_t fnv1a(const std::string &s) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (char c : s) h = (h ^ uint8_t(c)) * 0x100000001b3u;
-    return h;
-}
-
 Split split(const std::string &canonical_form) {
-    uint64_t part = fnv1a(canonical_form) % 100;
+    uint64_t part = hash_of(canonical_form) % 100;
     return part < 80 ? Train : part < 90 ? Valid : Test;
 }
 

@@ -78,7 +78,7 @@ TEST_CASE("lean: an ASCII spelling of a symbol is refused, so that canonical for
 }
 
 TEST_CASE("lean: outside comments only tokens, blanks and newlines are legal") {
-    for (const char *byte : {"\t", "\r", "\f", "\v", "\x01", "\xef\xbb\xbf", "\xc2\xa0", "\xe2\x80\x8b",
+    for (const char *byte : {"\t", "\r.", "\f", "\v", "\x01", "\xef\xbb\xbf", "\xc2\xa0", "\xe2\x80\x8b",
                              "\xd0\xbd", "\x7f", ";", "#", "₁"}) {
         CHECK(prove("p → p", {"intro h", std::string("exact ") + byte + "h"}) == "E_LEX");
         CHECK(prove("p → p", {"intro h", std::string("exact h") + byte}) == "E_LEX");
@@ -104,14 +104,55 @@ TEST_CASE("lean: the text is valid UTF-8, in comments too") {
     }
 }
 
-TEST_CASE("lean: the text ends with a newline") {
-    std::string text = theorem(": True", {"constructor"});
-    CHECK(judge(text) == "complete");
+TEST_CASE("lean: the last line needs no newline, and is a step like the others") {
+    std::string text = theorem(": p → p", {"intro h", "exact h"});
     text.pop_back();
-    CHECK(judge(text) == "E_LAYOUT");
-    CHECK(judge(text + "\n  ") == "E_LAYOUT");
-    CHECK(judge(text + "\n-- c") == "E_LAYOUT");
+    for (const char *end : {"", "\n", "\n  ", "\n-- c", " -- c", " /- c\n -/"})
+        CHECK(judge(text + end) == "complete");
+    CHECK(judge(text + "\n/- c") == "E_LEX");
     CHECK(judge("") == "E_PARSE");
+    const Result r = run(text);
+    REQUIRE(r.steps.size() == 2);
+    CHECK(r.steps[1].text == "  exact h");
+    CHECK(r.final_state == "no goals\n");
+    CHECK(judge(truncate(r)) == "complete");
+    CHECK(judge("theorem thm0 (p : Prop) : True := by") == "E_LAYOUT");
+    const Result open = run("theorem thm0 (p : Prop) : p → p := by\n  intro h");
+    CHECK(open.error.code == E_UNSOLVED);
+    REQUIRE(open.steps.size() == 1);
+    CHECK(judge(resume_prompt(open) + "  exact h") == "complete");
+}
+
+TEST_CASE("lean: lines may end as in DOS, in comments too, and columns stay") {
+    std::string text = theorem(": p → p", {"-- c", "intro h /- a", "b -/", "exact h"}), dos;
+    for (char c : text) dos += c == '\n' ? "\r\n" : std::string(1, c);
+    CHECK(judge(dos) == "complete");
+    CHECK(judge(dos.substr(0, dos.size() - 2)) == "complete");
+    CHECK(judge(dos.substr(0, dos.size() - 1)) == "E_LEX");          // a lone CR is no end of a line
+    const Result r = run(dos);
+    REQUIRE(r.steps.size() == 2);
+    CHECK(r.steps[1].text == "  exact h\r\n");
+    CHECK(judge(truncate(r)) == "complete");
+    const Result wrong = run("theorem thm0 (p : Prop) : p → p := by\r\n  intro h\r\n  exact oops\r\n");
+    CHECK(wrong.error.line == 3);
+    CHECK(wrong.error.column == 8);
+}
+
+TEST_CASE("lean: a doc comment stands in column 0 before a theorem, and nowhere else") {
+    const std::string one = "theorem thm0 (p : Prop) : True := by\n  constructor\n";
+    const std::string two = "theorem thm1 (p : Prop) : True := by\n  constructor\n";
+    CHECK(judge("/-- doc -/\n" + one + "/-- more\n  lines → -/\n\n-- c\n" + two) == "complete");
+    for (const std::string &bad :
+         {one + "/-- doc -/\n", "/-- a -/\n/-- b -/\n" + one, "/-- a -/\n/- c -/\n/-- b -/\n" + one,
+          " /-- doc -/\n" + one, "/--doc -/\n" + one, "/---/\n" + one, "/--/\n" + one, "/-! doc -/\n" + one,
+          "/-- no end\n" + one, "/-- a /- b -/ -/\n" + one, "/-- [x](lean-manual://y) -/\n" + one,
+          "/-- a\r -/\n" + one, one + "  /-- doc -/\n" + two})
+        CHECK_MESSAGE(judge(bad) == "E_LEX", bad);
+    CHECK(judge("/-- doc -/ " + one) == "E_LAYOUT");
+    CHECK(judge("theorem thm0 (p : Prop) : p → p := by\n/-- doc -/\n  intro h\n  exact h\n") == "E_LEX");
+    const Result r = run("/-- doc -/\n" + one + "/-- doc -/\n" + two);
+    CHECK(truncate(r) == "/-- doc -/\n" + one + "/-- doc -/\n" + two);
+    CHECK(run(one + "/-- lost -/\n").error.line == 3);
 }
 
 TEST_CASE("lean: names are p to u, h and h1 to h99, and thm with more; nothing else") {
@@ -218,17 +259,31 @@ TEST_CASE("lean: a header is one line in column 0, ending in := by") {
     CHECK(judge("theorem thm0 (p : Prop) (h : p) : p := h\n") == "E_PARSE");
 }
 
-TEST_CASE("lean: tactics of a theorem start in column 2, those of a nested block exactly two deeper") {
-    CHECK(judge("theorem thm0 (p : Prop) : True := by\n   constructor\n") == "E_LAYOUT");
-    CHECK(judge("theorem thm0 (p : Prop) : True := by\n constructor\n") == "E_LAYOUT");
+TEST_CASE("lean: a block is two columns deeper than what opens it, or four") {
+    for (const char *indent : {" ", "   ", "     ", "      "})
+        CHECK(judge(cat("theorem thm0 (p : Prop) : True := by\n", indent, "constructor\n")) == "E_LAYOUT");
+    CHECK(judge("theorem thm0 (p : Prop) : True := by\n    constructor\n") == "complete");
     CHECK(judge("theorem thm0 (p : Prop) : True := by\n") == "E_LAYOUT");
-    for (const char *indent : {"", " ", "   ", "    "})
+    for (const char *indent : {"", " ", "   ", "     ", "      "})
         CHECK(prove_with("(h : p) : p", {"have h1 : p := by", std::string(indent) + "exact h", "exact h1"}) !=
               "complete");
-    CHECK(prove_with("(h : p) : p", {"have h1 : p := by", "  exact h", "exact h1"}) == "complete");
+    for (const char *indent : {"  ", "    "})
+        CHECK(prove_with("(h : p) : p", {"have h1 : p := by", std::string(indent) + "exact h", "exact h1"}) ==
+              "complete");
     CHECK(prove_with("(h : p) : p ∧ p", {"· have h1 : p := by", "    exact h", "  exact ⟨h1, h1⟩"}) ==
           "complete");
     CHECK(prove_with("(h : p) : p ∧ p", {"constructor", " exact h", "exact h"}) == "E_LAYOUT");
+    CHECK(prove_with("(h : p) : p ∧ p", {"have h1 : p := by", "    exact h", "  exact ⟨h1, h1⟩"}) ==
+          "E_LAYOUT");                                               // between the two blocks
+    const std::string four =
+        "theorem thm0 (p q : Prop) : p ∨ q → q ∨ p := by\n    intro h\n    cases h with\n"
+        "    | inl h =>\n        right\n        exact h\n    | inr h =>\n      left\n"
+        "      exact h\n";
+    CHECK(judge(four) == "complete");
+    const Result r = run(four);
+    std::vector<int> indents;
+    for (const Step &s : r.steps) indents.push_back(s.indent);
+    CHECK(indents == std::vector<int>{4, 8, 4, 6, 4});
 }
 
 TEST_CASE("lean: one tactic a line, and none goes on below") {
@@ -669,7 +724,7 @@ TEST_CASE("lean: the goals shown at an error are those of the line that fails") 
     auto goals = [](const std::string &statement, const Lines &lines) {
         return run(theorem(statement, lines)).final_state;
     };
-    for (const char *bad : {"left", "oops", "  assumption", "exact h1", "exact #"})
+    for (const char *bad : {"left", "oops", "   assumption", "exact h1", "exact #"})
         CHECK(goals("(h : p) : p", {bad}) == "h : p\n⊢ p\n");
     for (const char *bad : {"left", "oops", "   exact h", "intro h", "#"})
         CHECK(goals("(h : p) : q", {"have h1 : p := by", std::string("  ") + bad}) ==
