@@ -24,8 +24,8 @@ struct Mapping {
 };
 
 // A file that appears whole or not at all: the bytes go to a temporary file beside it, and only commit()
-// gives them the name, after they are safely on the disk. Without a commit() nothing is left behind. A symbolic
-// link stays one: what it leads to is replaced.
+// gives them the name, after they are safely on the disk. Without a commit() nothing is left behind. A
+// symbolic link stays one: what it leads to is replaced.
 class AtomicFile {
 public:
     explicit AtomicFile(const std::string &name);

@@ -5,10 +5,9 @@
 #include <string_view>
 
 // A character is one to four bytes: the first says how many, and narrows the range of the second; the others
-// are 80..BF. `length` bytes are whole (a character, whose code point is `code`), broken (no continuation can
-// make them one), or cut (the text ends inside). Broken ones are taken as long as they could still have become
-// a character: each such stretch is replaced by one U+FFFD, as the Unicode standard advises and all readers of
-// the web do.
+// are 80..BF. `length` bytes are whole (a character, with its code point), broken (no continuation can make
+// them one), or cut (the text ends inside). Broken ones are taken as long as they could still have become a
+// character: each such stretch is replaced by one U+FFFD, as the Unicode standard advises and browsers do.
 struct Character {
     int length;
     enum State { whole, broken, cut } state;
@@ -17,10 +16,11 @@ struct Character {
 Character character_at(std::string_view text, size_t at);
 size_t start_of_character(std::string_view text, size_t at);        // of the one that byte `at` belongs to
 bool valid_utf8(std::string_view text);
-std::string repair_utf8(std::string_view text, long *repaired = nullptr);   // broken characters become U+FFFD
+// Broken characters become U+FFFD, and are counted.
+std::string repair_utf8(std::string_view text, long *repaired = nullptr);
 
-// Controls, marks that show nothing, and those that turn the direction of writing: what a terminal would obey.
+// Controls, marks that show nothing, marks that turn the direction of writing: what a terminal would obey.
 bool invisible(uint32_t code);
 
-// Text out of a file or from the command line, fit for a message of one line: 'a name', at most 80 bytes of it.
+// Text of a file or of the command line, fit for a message of one line: 'a name', at most 80 bytes of it.
 std::string in_quotes(std::string_view text);

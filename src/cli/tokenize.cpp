@@ -133,8 +133,8 @@ static std::string escaped(const Character &c, char first) {
     return hex;
 }
 
-// A token's bytes as something visible: escapes for what a terminal would obey and not show, <E4> for bytes of
-// a token that ends or begins within a character.
+// A token's bytes as something visible: escapes for what a terminal would obey and not show, <E4> for bytes
+// where a token ends or begins within a character.
 static std::string visible(const std::string &bytes) {
     const bool characters = valid_utf8(bytes);
     std::string out;

@@ -16,11 +16,11 @@
 
 namespace lean {
 
-// ---------------------------------------------------------------- [1] codes and names
+// --------------------------------------------------------------------------------------- [1] codes and names
 
 const char *name(Code code) {
 #define X(code) #code,
-    static const char *const names[] = {LEAN_CODES(X)};
+    const static char *const names[] = {LEAN_CODES(X)};
 #undef X
     return names[code];
 }
@@ -48,25 +48,24 @@ std::vector<std::string> visible(std::string_view text) {
     return out;
 }
 
-// ---------------------------------------------------------------- [2] formulas
+// ---------------------------------------------------------------------------------------------- [2] formulas
 
 Formula Formulas::make(Kind kind, int a, int b) {
     if (2 * nodes.size() >= slots.size()) grow();
-    uint64_t hash = (uint64_t(kind) << 56) ^ (uint64_t(uint32_t(a)) << 28) ^ uint32_t(b);
-    hash *= 0x9e3779b97f4a7c15u;
-    size_t i = (hash >> 32) & (slots.size() - 1);
+    const uint64_t hash = mix((uint64_t(kind) << 56) ^ (uint64_t(uint32_t(a)) << 28) ^ uint32_t(b));
+    size_t i = hash & (slots.size() - 1);
     for (; slots[i].generation == generation; i = (i + 1) & (slots.size() - 1)) {
         const Node &n = nodes[slots[i].f];
         if (n.kind == kind && n.a == a && n.b == b) return slots[i].f;
     }
-    int size = kind < Iff ? 1 : std::min(1 << 20, 1 + nodes[a].size + nodes[b].size);
+    const int size = kind < Iff ? 1 : std::min(1 << 20, 1 + nodes[a].size + nodes[b].size);
     slots[i] = {generation, int(nodes.size())};
     nodes.push_back({kind, a, b, size});
     return slots[i].f;
 }
 
 void Formulas::grow() {
-    std::vector<Node> old = std::move(nodes);
+    const std::vector<Node> old = std::move(nodes);
     slots.assign(2 * slots.size(), {});
     nodes.clear();
     for (const Node &n : old) make(n.kind, n.a, n.b);  // in the old order: indices stay
@@ -86,7 +85,7 @@ struct Operator {
     const char *symbol;
     int level, left, right;
 };
-static const Operator operators[] = {{"↔", 20, 25, 25}, {"→", 25, 30, 25}, {"∨", 30, 35, 30},
+const static Operator operators[] = {{"↔", 20, 25, 25}, {"→", 25, 30, 25}, {"∨", 30, 35, 30},
                                      {"∧", 35, 40, 35},  // in the order of Kind, from Iff
                                      {"=", 50, 51, 51}, {"+", 65, 65, 66}, {"*", 70, 70, 71}};
 constexpr int level_of_formula = 20, level_of_not = 40, level_of_sum = 65;
@@ -100,9 +99,9 @@ static void print_formula(const Formulas &formulas, Formula f, int level, std::s
     case Number: out += std::to_string(n.a); return;
     default: break;
     }
-    bool negation = n.kind == Implies && formulas[n.b].kind == Falsity;
+    const bool negation = n.kind == Implies && formulas[n.b].kind == Falsity;
     const Operator &op = operators[n.kind - Iff];
-    bool bracket = (negation ? level_of_not : op.level) < level;
+    const bool bracket = (negation ? level_of_not : op.level) < level;
     if (bracket) out += '(';
     if (negation) {
         out += "¬";
@@ -130,7 +129,7 @@ std::string print(const Formulas &formulas, const Statement &s) {
     return out + " : " + formulas.print(s.goal) + " := by\n";
 }
 
-// ---------------------------------------------------------------- [3] tokens, layout, comments
+// ------------------------------------------------------------------------------ [3] tokens, layout, comments
 
 // The lemmas of level 2, both sides in prefix notation: `++abc` is a + b + c.
 const Lemma lemmas[] = {{"Nat.add_comm", 2, "+ab", "+ba"},      {"Nat.add_assoc", 3, "++abc", "+a+bc"},
@@ -141,49 +140,28 @@ const Lemma lemmas[] = {{"Nat.add_comm", 2, "+ab", "+ba"},      {"Nat.add_assoc"
                         {"Nat.mul_zero", 1, "*a0", "0"},        {"Nat.zero_mul", 1, "*0a", "0"}};
 
 struct Word {
-    TokenKind kind;
-    int value;
+    TokenKind kind = T_word;
+    int value = 0;
 };
+
+// In the order of TokenKind, from T_theorem.
+static const char *const keywords[] = {"theorem", "Prop",    "Nat",        "by",    "with",        "fun",
+                                       "True",    "False",   "inl",        "inr",   "zero",        "succ",
+                                       "ih",      "intro",   "exact",      "apply", "constructor", "left",
+                                       "right",   "exfalso", "assumption", "sorry", "rcases",      "obtain",
+                                       "have",    "cases",   "rfl",        "rw",    "induction"};
+static_assert(std::size(keywords) == T_induction - T_theorem + 1);
+static const std::pair<const char *, Constant> constants[] = {
+    {"And.intro", And_intro},   {"Iff.intro", Iff_intro},   {"Or.inl", Or_inl},
+    {"Or.inr", Or_inr},         {"False.elim", False_elim}, {"absurd", Absurd},
+    {"True.intro", True_intro}, {"trivial", True_intro}};
 
 static const std::unordered_map<std::string_view, Word> &words() {
     static const std::unordered_map<std::string_view, Word> table = [] {
-        std::unordered_map<std::string_view, Word> t = {{"theorem", {T_theorem, 0}},
-                                                        {"Prop", {T_Prop, 0}},
-                                                        {"Nat", {T_Nat, 0}},
-                                                        {"by", {T_by, 0}},
-                                                        {"with", {T_with, 0}},
-                                                        {"inl", {T_inl, 0}},
-                                                        {"inr", {T_inr, 0}},
-                                                        {"fun", {T_fun, 0}},
-                                                        {"True", {T_True, 0}},
-                                                        {"False", {T_False, 0}},
-                                                        {"zero", {T_zero, 0}},
-                                                        {"succ", {T_succ, 0}},
-                                                        {"ih", {T_ih, ih}},
-                                                        {"intro", {T_intro, 0}},
-                                                        {"exact", {T_exact, 0}},
-                                                        {"apply", {T_apply, 0}},
-                                                        {"constructor", {T_constructor, 0}},
-                                                        {"left", {T_left, 0}},
-                                                        {"right", {T_right, 0}},
-                                                        {"exfalso", {T_exfalso, 0}},
-                                                        {"assumption", {T_assumption, 0}},
-                                                        {"sorry", {T_sorry, 0}},
-                                                        {"rcases", {T_rcases, 0}},
-                                                        {"obtain", {T_obtain, 0}},
-                                                        {"have", {T_have, 0}},
-                                                        {"cases", {T_cases, 0}},
-                                                        {"rfl", {T_rfl, 0}},
-                                                        {"rw", {T_rw, 0}},
-                                                        {"induction", {T_induction, 0}},
-                                                        {"And.intro", {T_constant, And_intro}},
-                                                        {"Iff.intro", {T_constant, Iff_intro}},
-                                                        {"Or.inl", {T_constant, Or_inl}},
-                                                        {"Or.inr", {T_constant, Or_inr}},
-                                                        {"False.elim", {T_constant, False_elim}},
-                                                        {"absurd", {T_constant, Absurd}},
-                                                        {"True.intro", {T_constant, True_intro}},
-                                                        {"trivial", {T_constant, True_intro}}};
+        std::unordered_map<std::string_view, Word> t;
+        for (int i = 0; i < int(std::size(keywords)); i++) t[keywords[i]] = {TokenKind(T_theorem + i)};
+        t["ih"].value = ih;
+        for (const auto &[text, constant] : constants) t[text] = {T_constant, constant};
         for (const Lemma &l : lemmas) t[l.name] = {T_lemma, int(&l - lemmas)};
         for (char c : {'p', 'q', 'r', 's', 't', 'u'}) t[{strchr("pqrstu", c), 1}] = {T_variable, c};
         for (char c : {'a', 'b', 'c', 'k', 'm', 'n'}) t[{strchr("abckmn", c), 1}] = {T_nat_variable, c};
@@ -204,9 +182,9 @@ static Word classify(std::string_view w) {
         if (w[1] >= '1' && w[1] <= '9' && (w.size() == 2 || digit(w[2])))
             return {T_hypothesis, w.size() == 2 ? w[1] - '0' : 10 * (w[1] - '0') + w[2] - '0'};
     }
-    auto known = words().find(w);
+    const auto known = words().find(w);
     if (known != words().end()) return known->second;
-    auto plain = [](char c) { return (c >= 'a' && c <= 'z') || digit(c) || c == '_'; };
+    const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || digit(c) || c == '_'; };
     if (w.substr(0, 3) == "thm" && std::all_of(w.begin(), w.end(), plain)) return {T_theorem_name, 0};
     return {T_word, 0};
 }
@@ -259,8 +237,8 @@ struct Lexer {
         column++;
     }
 
-    // `/-- ` is part of the theorem that follows, so Lean takes it nowhere else. Links to its manual are followed,
-    // and one that leads nowhere is an error.
+    // `/-- ` is part of the theorem that follows, so Lean takes it nowhere else. It follows links to its own
+    // manual, and one that leads nowhere is an error.
     void doc_comment() {
         if (column != 0) stop(E_LEX, "a doc comment starts in column 0, before a theorem");
         if (doc_line > 0) stop(E_LEX, "two doc comments before one theorem");
@@ -314,11 +292,12 @@ struct Lexer {
     void word() {
         size_t end = word_end(at);
         Word w = classify(text.substr(at, end - at));
-        std::string_view head = text.substr(at, end - at);
-        bool dotted = end < text.size() && text[end] == '.' && w.kind != T_hypothesis && head.size() <= 5;
+        const std::string_view head = text.substr(at, end - at);
+        const bool dotted =
+            end < text.size() && text[end] == '.' && w.kind != T_hypothesis && head.size() <= 5;
         if (dotted) {  // a constant, perhaps
-            size_t end_of_all = word_end(end + 1);
-            Word whole = classify(text.substr(at, end_of_all - at));
+            const size_t end_of_all = word_end(end + 1);
+            const Word whole = classify(text.substr(at, end_of_all - at));
             if (whole.kind == T_constant || whole.kind == T_lemma) {
                 w = whole;
                 end = end_of_all;
@@ -328,7 +307,7 @@ struct Lexer {
     }
 
     void number() {
-        size_t end = word_end(at);
+        const size_t end = word_end(at);
         long value = 0;
         for (size_t i = at; i < end; i++) {
             if (!digit(text[i]) || (i == at + 1 && text[at] == '0'))
@@ -341,9 +320,9 @@ struct Lexer {
 
     // `.1` and the like. That it stands behind a hypothesis or a projection is left to the parser.
     void projection() {
-        static const char *const names[] = {"1", "2", "left", "right", "mp", "mpr"};
-        size_t end = word_end(at + 1);
-        std::string_view name = text.substr(at + 1, end - at - 1);
+        const static char *const names[] = {"1", "2", "left", "right", "mp", "mpr"};
+        const size_t end = word_end(at + 1);
+        const std::string_view name = text.substr(at + 1, end - at - 1);
         const auto *known = std::find(std::begin(names), std::end(names), name);
         if (blank || known == std::end(names))
             stop(E_LEX, "a projection is .1 .2 .left .right .mp .mpr, with no space around its dot");
@@ -357,7 +336,7 @@ struct Lexer {
             int columns;
             bool nat;
         };
-        static const Symbol symbols[] = {
+        const static Symbol symbols[] = {
             {"(", T_open, 1, false},       {")", T_close, 1, false},       {",", T_comma, 1, false},
             {":=", T_assign, 2, false},    {":", T_colon, 1, false},       {"=>", T_then, 2, false},
             {"|", T_bar, 1, false},        {"⟨", T_open_angle, 1, false},  {"⟩", T_close_angle, 1, false},
@@ -374,7 +353,7 @@ struct Lexer {
     }
 
     void token() {
-        char c = text[at];
+        const char c = text[at];
         if (letter(c)) word();
         else if (nat && digit(c)) number();
         else if (c == '.') projection();
@@ -432,12 +411,12 @@ Failure lex(std::string_view text, bool nat, std::vector<Token> &tokens) {
     return lexer.bad;
 }
 
-// ---------------------------------------------------------------- [4] formulas and headers, read
+// ---------------------------------------------------------------------------- [4] formulas and headers, read
 
 Formula Reader::formula() {
     connectives = 0;
     if (!nat) return expression(level_of_formula);
-    Formula left = expression(level_of_sum);
+    const Formula left = expression(level_of_sum);
     expect_token(T_equal, "`=`");
     return formulas.make(Equal, left, expression(level_of_sum));
 }
@@ -447,8 +426,8 @@ Formula Reader::formula() {
 Formula Reader::expression(int level) {
     Formula left = primary();
     for (int ceiling = level_of_sum + 5;;) {
-        TokenKind kind = peek();
-        bool known = nat ? kind == T_plus || kind == T_times : kind >= T_iff && kind <= T_and;
+        const TokenKind kind = peek();
+        const bool known = nat ? kind == T_plus || kind == T_times : kind >= T_iff && kind <= T_and;
         if (!known) return left;
         const Operator &op = operators[kind - T_iff];
         if (op.level < level || op.level > ceiling) return left;
@@ -462,11 +441,11 @@ Formula Reader::expression(int level) {
 
 Formula Reader::primary() {
     const Token &t = *at;
-    TokenKind kind = peek();
+    const TokenKind kind = peek();
     if ((kind == T_open || kind == T_not) && ++connectives > max_formula)
         refuse(E_LIMIT, t, cat("a formula of more than ", max_formula, " connectives and brackets"));
     if (accept(T_open)) {
-        Formula f = expression(nat ? level_of_sum : level_of_formula);
+        const Formula f = expression(nat ? level_of_sum : level_of_formula);
         expect_token(T_close, "`)`");
         return f;
     }
@@ -491,7 +470,7 @@ Formula Reader::primary() {
 // ( VAR+ : Prop )   or, at level 2,   ( NVAR+ : Nat )
 void Reader::variables(Statement &s) {
     expect_token(T_open, "`(`");
-    TokenKind kind = peek();
+    const TokenKind kind = peek();
     if (kind != T_variable && !(options.nat && kind == T_nat_variable))
         unexpected(kind == T_nat_variable ? "one of p q r s t u (equations on Nat are level 2, which is off)"
                                           : "a variable, one of p q r s t u");
@@ -531,7 +510,7 @@ Statement Reader::statement() {
     }
     expect_token(T_colon, "`:`");
     s.goal = formula();
-    bool ends_here = is_question && (peek() == T_line_end || peek() == T_end);
+    const bool ends_here = is_question && (peek() == T_line_end || peek() == T_end);
     if (!ends_here) {
         expect_token(T_assign, "`:=`");
         expect_token(T_by, "`by`");
@@ -542,7 +521,7 @@ Statement Reader::statement() {
 // A formula or an equation alone: a theorem about the variables in it.
 Statement Reader::bare_statement() {
     Statement s;
-    bool about_numbers = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
+    const bool about_numbers = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
         return t.kind == T_nat_variable || t.kind == T_number || t.kind == T_equal;
     });
     nat = s.nat = options.nat && about_numbers;

@@ -16,11 +16,11 @@ struct Hash {
 template <class Value> using StringMap = std::unordered_map<std::string, Value, Hash, std::equal_to<>>;
 
 struct Merge { int left, right, result; };                     // two neighbours become one
-struct AddedToken {
+struct AddedToken {                                            // found before anything else
     std::string text;
     int id;
     bool special, normalized;
-};                                                                            // found before anything else
+};
 
 // One pre-tokeniser: it cuts each piece into matches of a pattern and the gaps between them.
 struct Stage {

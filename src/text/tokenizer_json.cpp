@@ -118,8 +118,8 @@ static void check_file(const JsonObject &file) {
             fail(cat(key, " is not supported"), cat("it changes the ids of texts: set ", key, " to null"));
 }
 
-// Anything that would give other ids than plain byte-level BPE. What becomes of characters that the vocabulary
-// lacks (byte_fallback, unk_token) is nobody's business where it has all bytes: then it lacks none.
+// Anything that would give other ids than plain byte-level BPE. What becomes of characters that the
+// vocabulary lacks (byte_fallback, unk_token) changes nothing where it has all bytes: then it lacks none.
 static void check_model(const JsonObject &model, bool all_bytes) {
     const std::string type = get_string(model, "type");
     expect(type == "BPE", "model: ", in_quotes(type), " is not supported, only BPE");

@@ -1,6 +1,6 @@
 // The proof checker, rule by rule: each test is named by what the rule says. Then the vectors, the verdicts
 // of the real Lean. Proofs are written as lists of lines; two blanks of indentation are added. Theorems and
-// the verb are in lean_theorems.cpp.
+// the verb are in theorems.cpp.
 #ifdef LEAN_STANDALONE
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #endif
@@ -69,7 +69,7 @@ std::string printed(const std::string &form) {
 
 }  // namespace
 
-// ---------------------------------------------------------------- bytes, names, spaces
+// -------------------------------------------------------------------------------------- bytes, names, spaces
 
 TEST_CASE("lean: an ASCII spelling of a symbol is refused, so that canonical forms are unique") {
     for (const char *form : {"p -> p", "p /\\ p", "p \\/ p", "p <-> p"})
@@ -211,7 +211,7 @@ TEST_CASE("lean: a projection has no space around its dot, and is .1 .2 .left .r
         CHECK(prove_with("(h : p ∧ q) : p", {std::string("exact ") + bad}) == "E_LEX");
 }
 
-// ---------------------------------------------------------------- comments and layout
+// --------------------------------------------------------------------------------------- comments and layout
 
 TEST_CASE("lean: -- runs to the end of its line, and a /- in it opens nothing") {
     CHECK(prove("True", {"-- a /- b", "constructor -- c -/"}) == "complete");
@@ -311,7 +311,7 @@ TEST_CASE("lean: after a bullet and one space the first tactic stands on the sam
     CHECK(prove_with(h, {"constructor", "·   ", "· exact h"}) == "E_LAYOUT");
 }
 
-// ---------------------------------------------------------------- formulas
+// -------------------------------------------------------------------------------------------------- formulas
 
 TEST_CASE("lean: precedences are Lean's") {
     CHECK(printed("(((¬p) ∧ q) → r) ↔ s") == "¬p ∧ q → r ↔ s");
@@ -349,7 +349,7 @@ TEST_CASE("lean: ¬A is A → False, at any depth") {
     CHECK(prove_with("(h : p ↔ q) : (p → q) ∧ (q → p)", {"exact h"}) == "E_TYPE_MISMATCH");
 }
 
-// ---------------------------------------------------------------- state
+// ----------------------------------------------------------------------------------------------------- state
 
 TEST_CASE("lean: a new hypothesis name must be new, also in fun; a consumed name is free again") {
     CHECK(prove("p → p → p", {"intro h h", "exact h"}) == "E_NAME_USED");
@@ -384,7 +384,7 @@ TEST_CASE("lean: inside a block the goals outside wait behind its own") {
           "h1 : q\n⊢ False\n\nh : p\n⊢ r\n");
 }
 
-// ---------------------------------------------------------------- terms
+// ----------------------------------------------------------------------------------------------------- terms
 
 TEST_CASE("lean: projections of ∧ are .1 .2 .left .right, of ↔ .1 .2 .mp .mpr") {
     for (const char *ok : {".1", ".left"})
@@ -440,7 +440,7 @@ TEST_CASE("lean: the constants prove what they say, with all their arguments") {
                   .error.message.find("is outside the subset") != std::string::npos);
 }
 
-// ---------------------------------------------------------------- tactics
+// --------------------------------------------------------------------------------------------------- tactics
 
 TEST_CASE("lean: intro needs an implication at each step, and unfolds ¬ only") {
     CHECK(prove("p → ¬p → q", {"intro h h1", "exact absurd h h1"}) == "complete");
@@ -567,7 +567,7 @@ TEST_CASE("lean: sorry closes a goal; the proof passes but is not complete") {
     CHECK(r.sorries == 2);
 }
 
-// ---------------------------------------------------------------- result and limits
+// ----------------------------------------------------------------------------------------- result and limits
 
 TEST_CASE("lean: an error is one line with code, line and column, and the first one stops the run") {
     Result r = run(theorem("(h : p → q) : r", {"constructor", "apply h"}));
@@ -656,7 +656,7 @@ TEST_CASE("lean: a checker has no memory of earlier texts") {
     CHECK(first.steps[0].state_after() == again.steps[0].state_after());
 }
 
-// ---------------------------------------------------------------- steps
+// ----------------------------------------------------------------------------------------------------- steps
 
 TEST_CASE("lean: a step ends with the line on which a tactic finishes, with the comments before it") {
     std::string text = theorem("(h : p ∧ q) : q", {"-- first", "have h1 : q := by", "  -- inner",
@@ -792,7 +792,7 @@ TEST_CASE("lean: a line whose newline hides in a comment is no place to cut") {
     CHECK(r.steps.size() == 1);
 }
 
-// ---------------------------------------------------------------- the vectors
+// ----------------------------------------------------------------------------------------------- the vectors
 
 TEST_CASE("lean: vectors that must be accepted") {
     CHECK(prove("p ∧ q → q ∧ p", {"intro h", "rcases h with ⟨h1, h2⟩", "exact ⟨h2, h1⟩"}) == "complete");
@@ -837,7 +837,7 @@ TEST_CASE("lean: vectors that must be rejected, with their codes") {
     CHECK(prove("p ∨ q → p", {"intro h", "rcases h with ⟨h1, h2⟩"}) == "E_CASES");
 }
 
-// ---------------------------------------------------------------- level 2
+// --------------------------------------------------------------------------------------------------- level 2
 
 TEST_CASE("lean nat: vectors that must be accepted") {
     CHECK(prove_sum(": a + 0 = 0 + a", {"rw [Nat.add_zero a]", "rw [Nat.zero_add a]"}) == "complete");
@@ -975,7 +975,7 @@ TEST_CASE("lean nat: what unfolds too far is E_LIMIT") {
     CHECK(prove_sum("(h : a * 150 * 150 = b) : a * 150 * (100 + 50) = b", {"rw [h]"}) == "E_LIMIT");
 }
 
-// ---------------------------------------------------------------- the verdicts of Lean
+// -------------------------------------------------------------------------------------- the verdicts of Lean
 
 TEST_CASE("lean: what Lean rejects is refused, what is marked complete accepted, and codes stay") {
     std::ifstream in("data/golden/lean_verdicts.jsonl");
