@@ -20,7 +20,6 @@
 #include <algorithm>
 #include <climits>
 #include <queue>
-#include <unordered_set>
 
 #include "src/base/error.h"
 #include "src/base/utf8.h"
@@ -69,10 +68,9 @@ static std::string from_letters(const std::string &text) {
     return out;
 }
 
-bool has_all_bytes(const std::vector<std::string> &vocabulary) {
-    const std::unordered_set<std::string> known(vocabulary.begin(), vocabulary.end());
+bool has_all_bytes(const StringMap<int> &ids) {
     return std::all_of(letters.utf8, letters.utf8 + 256,
-                       [&](const auto &letter) { return known.count(letter); });
+                       [&](const auto &letter) { return ids.count(letter); });
 }
 
 // The first tokenizer. 256 tokens, and two more to say where a text begins and ends.

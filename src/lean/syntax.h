@@ -25,7 +25,8 @@ struct Refusal { Failure failure; };
 enum TokenKind : uint8_t {
     T_end, T_line_end, T_bad,                     // end of the text; of this line; something that is no token
     T_word, T_theorem_name, T_hypothesis, T_variable, T_nat_variable, T_number, T_projection, T_constant,
-    T_lemma, T_theorem, T_Prop, T_Nat, T_by, T_with, T_fun, T_True, T_False, T_inl, T_inr, T_zero, T_succ, T_ih,
+    T_lemma,
+    T_theorem, T_Prop, T_Nat, T_by, T_with, T_fun, T_True, T_False, T_inl, T_inr, T_zero, T_succ, T_ih,
     T_intro, T_exact, T_apply, T_constructor, T_left, T_right, T_exfalso, T_assumption, T_sorry, T_rcases,
     T_obtain, T_have, T_cases, T_rfl, T_rw, T_induction,
     // in the order of Kind, from Iff:

@@ -33,6 +33,6 @@ Sequences read_sequences(const std::string &file, int V);                       
 // Windows number `position` .. position + B - 1 of T+1 tokens: consecutive, or, of a file,
 // shuffled anew each time through.
 Sequences windows(Corpus &, const Tokenizer &, long position, int B, int T);
-// The held-out part in windows of T+1 tokens, B at a time, each beginning with the token that the one before it
-// ended with; the last is as long as what is left. `most`: of the windows.
+// The held-out part in windows of T+1 tokens, B at a time, each beginning with the token that the one before
+// it ended with; the last is as long as what is left. `most`: of the windows.
 std::vector<Sequences> held_out_windows(const Corpus &, int B, int T, size_t most = SIZE_MAX);

@@ -74,7 +74,7 @@ Tokenizer load_tokenizer(const std::string &name);          // "bytes", a tokeni
 Tokenizer parse_tokenizer(const std::string &json, const std::string &name);
 std::vector<Stage> pretokenizer(const std::string &name);      // v3, coder, llm, none
 std::vector<AddedToken> usual_added_tokens();                  // what a tokenizer trained here gets
-bool has_all_bytes(const std::vector<std::string> &vocabulary);       // the letters of all 256
+bool has_all_bytes(const StringMap<int> &ids);                 // the letters of all 256
 
 // Learns merges: read() every text, then train().
 struct Trainer {

@@ -216,7 +216,7 @@ static void read_file(const JsonObject &file, Tokenizer &t) {
     check_file(file);
     const JsonObject model(need(file, "model"), "model");
     const StringMap<int> known = read_vocabulary(get_object(model, "vocab"), t);
-    check_model(model, has_all_bytes(t.vocabulary));
+    check_model(model, has_all_bytes(known));
     read_merges(get_list(model, "merges"), known, t);
     t.ignore_merges = flag(model, "ignore_merges", false);
     if (given(file, "added_tokens")) read_added(get_list(file, "added_tokens"), known, t);
