@@ -12,7 +12,7 @@
 // not a general tokenizer library: no normalisers, no word pieces, no unigram models. Reading and writing
 // tokenizer.json is src/text/tokenizer_json.cpp, regular expressions are src/text/regex.cpp.
 //
-// [1] bytes        UTF-8, bytes as letters, the byte tokenizer
+// [1] bytes        bytes as letters, the byte tokenizer
 // [2] BPE          learning merges, applying merges
 // [3] the rest     pre-tokenisers, added tokens, encode, decode, streaming
 #include "src/text/tokenizer.h"
@@ -22,63 +22,10 @@
 #include <queue>
 
 #include "src/base/error.h"
+#include "src/base/utf8.h"
 #include "src/text/regex.h"
 
 // ================================================================================================= [1] bytes
-
-// A character of UTF-8 is one to four bytes: the first says how many, and narrows the range of the second;
-// the others are 80..BF. `length` bytes are whole (a character), broken (no continuation can make them one),
-// or cut (the text ends inside). Broken ones are taken as long as they could still have become a character:
-// each such stretch is replaced by one U+FFFD, as the Unicode standard advises and all readers of the web do.
-struct Character {
-    int length;
-    enum State { whole, broken, cut } state;
-};
-
-static Character character_at(std::string_view text, size_t at) {
-    const auto byte = [&](size_t i) { return (unsigned char)text[i]; };
-    const unsigned first = byte(at);
-    if (first < 0x80) return {1, Character::whole};
-    if (first < 0xC2 || first > 0xF4) return {1, Character::broken};
-    const int length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-    for (int i = 1; i < length; i++) {
-        if (at + i >= text.size()) return {i, Character::cut};
-        unsigned low = 0x80, high = 0xBF;
-        if (i == 1 && first == 0xE0) low = 0xA0;               // shorter forms exist
-        if (i == 1 && first == 0xED) high = 0x9F;              // surrogates
-        if (i == 1 && first == 0xF0) low = 0x90;
-        if (i == 1 && first == 0xF4) high = 0x8F;              // beyond U+10FFFF
-        if (byte(at + i) < low || byte(at + i) > high) return {i, Character::broken};
-    }
-    return {length, Character::whole};
-}
-
-static bool valid_utf8(std::string_view text) {
-    for (size_t at = 0; at < text.size();) {
-        if ((unsigned char)text[at] < 0x80) {
-            at++;
-            continue;
-        }
-        const Character c = character_at(text, at);
-        if (c.state != Character::whole) return false;
-        at += c.length;
-    }
-    return true;
-}
-
-std::string repair_utf8(std::string_view text, long *repaired) {
-    std::string out;
-    long broken = 0;
-    for (size_t at = 0; at < text.size();) {
-        const Character c = character_at(text, at);
-        const bool whole = c.state == Character::whole;
-        out += whole ? text.substr(at, c.length) : "\xEF\xBF\xBD";
-        broken += !whole;
-        at += c.length;
-    }
-    if (repaired) *repaired += broken;
-    return out;
-}
 
 // tokenizer.json is text, and tokens are bytes, not always whole characters. So each byte is written
 // as a letter: the 188 printable ones of Latin-1 as themselves, the other 68 as U+0100 and following
@@ -114,13 +61,16 @@ static std::string from_letters(const std::string &text) {
     std::string out;
     for (size_t at = 0; at < text.size();) {
         const Character c = character_at(text, at);
-        int letter = (unsigned char)text[at];
-        if (c.length == 2) letter = (letter & 31) << 6 | ((unsigned char)text[at + 1] & 63);
-        if (c.length > 2 || letter >= 324 || letters.to_byte[letter] < 0) return text;
-        out += (char)letters.to_byte[letter];
+        if (c.state != Character::whole || c.code >= 324 || letters.to_byte[c.code] < 0) return text;
+        out += (char)letters.to_byte[c.code];
         at += c.length;
     }
     return out;
+}
+
+bool has_all_bytes(const StringMap<int> &ids) {
+    return std::all_of(letters.utf8, letters.utf8 + 256,
+                       [&](const auto &letter) { return ids.count(letter); });
 }
 
 // The first tokenizer. 256 tokens, and two more to say where a text begins and ends.
@@ -521,9 +471,9 @@ static bool is_control(const AddedToken &a) {
 void Tokenizer::prepare() {
     auto t = std::make_shared<Tables>();
     for (const AddedToken &a : added) {
-        expect(a.id >= 0 && a.id < size(), "added token ", shown(a.text), ": no room for id ", a.id);
-        expect(vocabulary[a.id] == a.text, "id ", a.id, " is both ", shown(vocabulary[a.id]), " and ",
-               shown(a.text));
+        expect(a.id >= 0 && a.id < size(), "added token ", in_quotes(a.text), ": no room for id ", a.id);
+        expect(vocabulary[a.id] == a.text, "id ", a.id, " is both ", in_quotes(vocabulary[a.id]), " and ",
+               in_quotes(a.text));
         if (!t->added.emplace(a.text, a.id).second) continue;
         (a.normalized ? t->second : t->first).add(a.text, a.id);
         if (!is_control(a)) (a.normalized ? t->plain_second : t->plain_first).add(a.text, a.id);
@@ -534,7 +484,7 @@ void Tokenizer::prepare() {
         t->bytes.push_back(from_letters(vocabulary[id]));
         if (vocabulary[id].empty()) continue;
         const bool fresh = t->ids.emplace(vocabulary[id], id).second;
-        expect(fresh, "two ids, ", t->ids[vocabulary[id]], " and ", id, ", for ", shown(vocabulary[id]));
+        expect(fresh, "two ids, ", t->ids[vocabulary[id]], " and ", id, ", for ", in_quotes(vocabulary[id]));
     }
     for (int b = 0; b < 256; b++) {
         const auto found = t->ids.find(letters.utf8[b]);
@@ -644,12 +594,11 @@ std::vector<int> Tokenizer::encode_plain(std::string_view text) const {
 }
 
 // Not a control character, and no space of any script (nor anything of the block of general punctuation that
-// holds most of them). UTF-8 sorts as its code points.
+// holds most of them).
 static bool visible(std::string_view text, size_t at) {
-    while (at > 0 && (text[at] & 0xC0) == 0x80) at--;
-    const std::string_view c = text.substr(at, character_at(text, at).length);
-    return c > " " && !(c >= "\u007f" && c <= "\u00a0") && c != "\u1680" &&
-           !(c >= "\u2000" && c <= "\u206f") && c != "\u3000";
+    const uint32_t c = character_at(text, start_of_character(text, at)).code;
+    return c > ' ' && !(c >= 0x7F && c <= 0xA0) && c != 0x1680 && !(c >= 0x2000 && c <= 0x206F) &&
+           c != 0x3000;
 }
 
 // A text larger than memory is encoded in parts of at most `most` bytes. They end after a line, between two
@@ -668,7 +617,7 @@ std::vector<std::string_view> Tokenizer::parts(std::string_view text, size_t mos
             if (text[end - 1] == '\n' && visible(text, before) && visible(text, end)) break;
         }
         if (end <= 2) end = most;
-        while (end > most - 4 && (text[end] & 0xC0) == 0x80) end--;
+        end = start_of_character(text, end);
         list.push_back(text.substr(0, end));
         text.remove_prefix(end);
     }
@@ -676,7 +625,14 @@ std::vector<std::string_view> Tokenizer::parts(std::string_view text, size_t mos
     return list;
 }
 
+static void check_decoder(const Tokenizer &t) {
+    if (!t.decodes)
+        fail("tokenizer: it has no decoder, so its ids cannot become text",
+             "in its tokenizer.json, set \"decoder\" to {\"type\": \"ByteLevel\"}");
+}
+
 std::string Tokenizer::decode(const std::vector<int> &ids, bool skip_special) const {
+    check_decoder(*this);
     std::string out;
     for (int id : ids)
         if (!skip_special || !is_special(id)) out += bytes(id);
@@ -705,6 +661,7 @@ int Tokenizer::special(std::string_view text) const {
 // A token may end in mid-character. What is held back is at most three bytes: the beginning of a character
 // that the next token may complete.
 std::string StreamDecoder::push(int id) {
+    check_decoder(tokenizer);
     held += tokenizer.bytes(id);
     size_t ready = 0;
     while (ready < held.size()) {

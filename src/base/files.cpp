@@ -1,7 +1,6 @@
 // files.cpp: system calls, each with its error told.
 #include "src/base/files.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -82,9 +81,20 @@ static std::string directory_of(const std::string &path) {
     return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
+// What a chain of symbolic links leads to, be it there or not: a link is to stay, and its target to change.
+static std::string behind_links(std::string path) {
+    std::error_code none;
+    for (int links = 0; std::filesystem::is_symlink(path, none); links++) {
+        expect(links < 40, path, ": symbolic links in a circle");
+        const std::string target = std::filesystem::read_symlink(path, none);
+        path = target.starts_with('/') ? target : directory_of(path) + "/" + target;
+    }
+    return path;
+}
+
 // The temporary file is in the directory of its target, for a rename cannot cross file systems. A target that
 // is there and no plain file is refused: the rename would replace /dev/null itself.
-AtomicFile::AtomicFile(const std::string &path) : path(path) {
+AtomicFile::AtomicFile(const std::string &name) : path(behind_links(name)) {
     struct stat info;
     if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
         fail(cat(path, ": is not a plain file, so it cannot be replaced"));
@@ -138,17 +148,4 @@ void write_atomically(const std::string &path, std::string_view text) {
     AtomicFile file(path);
     file.write(text.data(), text.size());
     file.commit();
-}
-
-// The order of a folder is not the same everywhere, so it is sorted. Empty files are left out.
-std::vector<std::string> files_below(const std::string &path) {
-    namespace fs = std::filesystem;
-    if (!fs::is_directory(path)) return {path};
-    std::vector<std::string> files;
-    for (const auto &entry :
-         fs::recursive_directory_iterator(path, fs::directory_options::skip_permission_denied))
-        if (entry.is_regular_file() && entry.file_size()) files.push_back(entry.path());
-    expect(!files.empty(), path, ": no files in it");
-    std::sort(files.begin(), files.end());
-    return files;
 }

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 // A file in memory, read-only: its pages come from the disk when they are touched, so opening a large
 // checkpoint takes no time and no memory. It stays readable when the file is replaced by a new one (as
@@ -25,10 +24,11 @@ struct Mapping {
 };
 
 // A file that appears whole or not at all: the bytes go to a temporary file beside it, and only commit()
-// gives them the name, after they are safely on the disk. Without a commit() nothing is left behind.
+// gives them the name, after they are safely on the disk. Without a commit() nothing is left behind. A
+// symbolic link stays one: what it leads to is replaced.
 class AtomicFile {
 public:
-    explicit AtomicFile(const std::string &path);
+    explicit AtomicFile(const std::string &name);
     AtomicFile(const AtomicFile &) = delete;
     AtomicFile &operator=(const AtomicFile &) = delete;
     ~AtomicFile();
@@ -45,5 +45,4 @@ private:
 bool exists(const std::string &path);
 bool is_directory(const std::string &path);
 void write_atomically(const std::string &path, std::string_view text);
-std::vector<std::string> files_below(const std::string &path);     // of a folder, sorted; or just this file
 std::string read_text(const std::string &path, size_t limit);      // limit: the most bytes it may have

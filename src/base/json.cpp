@@ -7,7 +7,7 @@
 #include <set>
 
 #include "src/base/error.h"
-#include "src/base/text.h"
+#include "src/base/utf8.h"
 
 // The library's parser takes any iterator; this one tells how far it has read.
 struct Reading {
@@ -41,7 +41,8 @@ class Builder : public nlohmann::json_sax<Json> {
 public:
     Json root;
 
-    Builder(std::string_view text, const std::string &name) : text(text), name(name) {}
+    Builder(std::string_view text, const std::string &name, long first_line)
+        : text(text), name(name), first_line(first_line) {}
 
     bool parse() {
         const char *end = text.data() + text.size();
@@ -83,6 +84,7 @@ public:
 private:
     std::string_view text;
     const std::string &name;
+    long first_line;
     const char *progress = text.data();
     std::vector<Json *> open;                               // the containers around the next value
     std::vector<std::set<std::string>> keys;                // and the keys that each has had
@@ -91,7 +93,7 @@ private:
     // position: of the offending character, from 1; one more than there are: the text ends too early.
     [[noreturn]] void refuse(size_t position, const std::string &cause) const {
         const std::string_view before = text.substr(0, position > 0 ? position - 1 : 0);
-        const long line = 1 + std::count(before.begin(), before.end(), '\n');
+        const long line = first_line + std::count(before.begin(), before.end(), '\n');
         const size_t newline = before.rfind('\n');
         const size_t column = newline == before.npos ? before.size() + 1 : before.size() - newline;
         fail(cat(name, ": line ", line, ", column ", column, ": ", cause));
@@ -130,11 +132,11 @@ private:
 
 // Two things that the library lets pass are caught first: a byte order mark, and a zero byte, which it takes
 // for the end of the text, whatever follows.
-Json parse_json(std::string_view text, const std::string &name) {
+Json parse_json(std::string_view text, const std::string &name, long first_line) {
     expect(!text.starts_with("\xEF\xBB\xBF"), name, ": begins with a byte order mark, not allowed in JSON");
     const size_t zero = text.find('\0');
     expect(zero == text.npos, name, ": has a zero byte at offset ", zero, ", not allowed in JSON");
-    Builder builder(text, name);
+    Builder builder(text, name, first_line);
     const bool parsed = builder.parse();
     assert(parsed);                                         // whatever is wrong has been thrown
     (void)parsed;

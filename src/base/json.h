@@ -14,8 +14,9 @@ constexpr size_t json_values = 4'000'000;                          // of one tex
 
 // Strict: no comments, no trailing comma, no byte order mark, no key twice in an object, valid UTF-8, no
 // number beyond a double. An integer beyond 64 bits becomes a real (Hugging Face has 10^30 for "no limit"),
-// which get_int refuses. `name` is what errors call the text: `config.json: line 3, column 17: ...`.
-Json parse_json(std::string_view text, const std::string &name);
+// which get_int refuses. `name` is what errors call the text: `config.json: line 3, column 17: ...`; a text
+// that is a line of a file says which.
+Json parse_json(std::string_view text, const std::string &name, long first_line = 1);
 std::string dump_json(const Json &json);                           // indented; 1.0 stays 1.0, NaN is refused
 void append(Json &object, const std::string &key, Json value);     // a key that is not there yet
 

@@ -25,7 +25,6 @@ BOTH double normal(uint64_t seed, uint64_t stream, uint64_t row, uint64_t positi
     return sqrt(-2 * log(u)) * cos(6.28318530717958647692 * v);
 }
 
-
 struct Random {                                     // splitmix64: every roll is a function of the ones before
     uint64_t state;
     uint64_t next() {
@@ -33,6 +32,8 @@ struct Random {                                     // splitmix64: every roll is
         state += 0x9E3779B97F4A7C15ull;
         return z;
     }
+    int below(int n) { return int(next() % uint64_t(n)); }
+    bool chance(int percent) { return below(100) < percent; }
 };
 
 constexpr uint64_t hash_of(std::string_view text, uint64_t h = 0xCBF29CE484222325ull) {    // FNV-1a

@@ -13,7 +13,7 @@
 
 #include "src/base/error.h"
 #include "src/base/json.h"
-#include "src/base/text.h"
+#include "src/base/utf8.h"
 
 static_assert(std::endian::native == std::endian::little, "the numbers of safetensors are little-endian");
 

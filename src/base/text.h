@@ -1,8 +1,7 @@
-// text.h: small helpers for words that people type and read.
+// text.h: words that people type, and what they may have meant.
 #pragma once
 #include <algorithm>
 #include <string>
-#include <string_view>
 #include <vector>
 
 // How many letters must be inserted, deleted or replaced to get from a to b.
@@ -33,14 +32,4 @@ inline std::string did_you_mean(const std::string &word, std::vector<std::string
         if (edit_distance(word, known[i]) <= std::max(1, (int)word.size() / 2))
             list += (i ? ", " : "did you mean ") + known[i];
     return list.empty() ? all : list + "?" + (all.empty() ? "" : " ") + all;
-}
-
-// A name out of a file, fit for a message of one line.
-inline std::string in_quotes(std::string_view name) {
-    const size_t most = 80;
-    size_t end = std::min(name.size(), most);
-    while (end > 0 && end < name.size() && (name[end] & 0xC0) == 0x80) end--;       // never half a character
-    std::string text = "'";
-    for (char c : name.substr(0, end)) text += (unsigned char)c < 0x20 || c == 0x7F ? '?' : c;
-    return text + (end < name.size() ? "...'" : "'");
 }

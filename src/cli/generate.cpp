@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "src/base/files.h"
+#include "src/base/utf8.h"
 #include "src/cli/generation.h"
 #include "src/infer/chat.h"
 #include "src/model/huggingface.h"

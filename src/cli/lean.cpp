@@ -81,6 +81,7 @@ static std::string excerpt(const std::string &text, int line, int column) {
     for (int i = 1; i < line && begin < text.size(); i++)
         begin = std::min(text.find('\n', begin), text.size() - 1) + 1;
     size_t end = std::min(text.find('\n', begin), text.size());
+    if (begin < end && text[end - 1] == '\r') end--;
     if (begin == end) return "";
     std::vector<std::string> characters = visible(std::string_view(text).substr(begin, end - begin));
     size_t caret = size_t(column), from = caret > before ? caret - before : 0;
@@ -129,9 +130,10 @@ static bool check_file(const Arguments &a) {
 static const char *verdict(const Result &r) { return r.complete ? "complete" : r.pass ? "sorry" : "reject"; }
 
 // One line of --jsonl: its verdict, as a line.
-static std::string judge_line(Checker &checker, const std::string &line, const std::string &where,
-                              long number, bool nat, bool &complete) {
-    const Json object = parse_json(line, where);
+static std::string judge_line(Checker &checker, const std::string &line, const std::string &file, long number,
+                              bool nat, bool &complete) {
+    const Json object = parse_json(line, file, number);
+    const std::string where = cat(file, ": line ", number);
     const bool good = object.is_object() && object.contains("source") && object["source"].is_string();
     expect(good, where, ": no JSON object with a text `source`");
     const bool has_id = object.contains("id");
@@ -169,7 +171,7 @@ static void judge(const Arguments &a) {
         number++;
         if (line.find_first_not_of(" \t\r") == line.npos) continue;
         bool is_complete = false;
-        out.write(judge_line(checker, line, cat(a.jsonl, ":", number), number, a.nat, is_complete));
+        out.write(judge_line(checker, line, a.jsonl, number, a.nat, is_complete));
         count++;
         complete += is_complete;
     }

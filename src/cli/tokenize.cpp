@@ -10,15 +10,14 @@
 #include <iostream>
 #include <memory>
 #include <optional>
-#include <nlohmann/json.hpp>
 
 #include "src/base/error.h"
 #include "src/base/files.h"
+#include "src/base/json.h"
 #include "src/base/progress.h"
-#include "src/text/regex.h"
+#include "src/base/utf8.h"
+#include "src/text/corpus.h"
 #include "src/text/tokenizer.h"
-
-using nlohmann::json;
 
 static const char *examples =
     "Examples:\n"
@@ -62,10 +61,11 @@ static void tell_repaired(const std::string &path, long repaired) {
     if (repaired) std::cerr << path << ": not all UTF-8; " << repaired << " times replaced by U+FFFD\n";
 }
 
-// The text of a file; what is not UTF-8 in it is replaced, and said once.
-static std::string read_repaired(const std::string &path) {
+// The text of a file. What is not UTF-8 in it will be replaced, which is said once.
+static std::string read_text_file(const std::string &path) {
     long repaired = 0;
-    std::string text = repair_utf8(read_file(path), &repaired);
+    std::string text = read_file(path);
+    if (!valid_utf8(text)) repair_utf8(text, &repaired);
     tell_repaired(path, repaired);
     return text;
 }
@@ -108,8 +108,11 @@ public:
         file.emplace(path);
         interrupt.emplace();
     }
-    void write(std::string_view text) {
+    static void stop_if_interrupted() {
         if (interrupted) throw Interrupted();
+    }
+    void write(std::string_view text) {
+        stop_if_interrupted();
         waiting += text;
         if (waiting.size() > 1 << 16) flush();
     }
@@ -121,38 +124,26 @@ public:
 
 // --------------------------------------------------------------------------------------------- seeing tokens
 
-// The character at `at`, if a terminal would obey it and not show it: controls, and those that turn the
-// direction of writing. Its bytes are counted in `length`.
-static std::string escaped(const std::string &text, size_t at, size_t *length) {
+static std::string escaped(const Character &c, char first) {
     static const std::pair<char, const char *> named[] = {{'\n', "\\n"}, {'\r', "\\r"}, {'\t', "\\t"}};
-    const auto byte = [&](size_t i) { return at + i < text.size() ? (unsigned char)text[at + i] : 0; };
-    char hex[16];
-    *length = 1;
     for (const auto &[character, name] : named)
-        if (text[at] == character) return name;
-    std::snprintf(hex, sizeof hex, "<%02X>", byte(0));
-    if (byte(0) < 32 || byte(0) == 127) return hex;
-    int code = 0;
-    if (byte(0) == 0xC2 && byte(1) < 0xA0) code = byte(1);
-    if (byte(0) == 0xE2) code = (byte(0) & 15) << 12 | (byte(1) & 63) << 6 | (byte(2) & 63);
-    const bool turns = (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
-    if (!turns && (code == 0 || code >= 0x2000)) return "";
-    *length = code < 0x800 ? 2 : 3;
-    std::snprintf(hex, sizeof hex, "<U+%04X>", (unsigned)code);
+        if (first == character) return name;
+    char hex[16];
+    std::snprintf(hex, sizeof hex, c.code < 128 ? "<%02X>" : "<U+%04X>", (unsigned)c.code);
     return hex;
 }
 
-// A token's bytes as something visible: escapes for control characters, <E4> for bytes that are no character.
+// A token's bytes as something visible: escapes for what a terminal would obey and not show, <E4> for bytes
+// where a token ends or begins within a character.
 static std::string visible(const std::string &bytes) {
-    const bool characters = repair_utf8(bytes) == bytes;
+    const bool characters = valid_utf8(bytes);
     std::string out;
-    char hex[8];
-    for (size_t at = 0, length = 1; at < bytes.size(); at += length) {
+    for (size_t at = 0; at < bytes.size();) {
         const unsigned char byte = bytes[at];
-        length = 1;
-        std::snprintf(hex, sizeof hex, "<%02X>", byte);
-        const std::string escape = byte >= 128 && !characters ? hex : escaped(bytes, at, &length);
-        out += escape.empty() ? bytes.substr(at, 1) : escape;
+        const Character c = characters ? character_at(bytes, at) : Character{1, Character::whole, byte};
+        const bool shows = characters ? !invisible(c.code) : byte >= 32 && byte < 127;
+        out += shows ? bytes.substr(at, c.length) : escaped(c, byte);
+        at += c.length;
     }
     return out;
 }
@@ -196,7 +187,7 @@ struct Totals {
 
 static std::vector<int> encode(const Tokenizer &tokenizer, const std::string &text, Totals &totals) {
     const double start = now();
-    std::vector<int> ids = tokenizer.encode(text);
+    std::vector<int> ids = tokenizer.encode(text);             // which repairs what is no UTF-8
     totals.seconds += now() - start;
     totals.tokens += (long)ids.size();
     totals.bytes += (long)text.size();
@@ -223,7 +214,7 @@ static std::vector<int> parse_ids(const Tokenizer &tokenizer, const std::string 
         uint64_t id = 0;
         while (end < text.size() && text[end] >= '0' && text[end] <= '9' && id < INT32_MAX)
             id = id * 10 + (text[end++] - '0');
-        expect(end > at, name, ": not a token id: ", shown(std::string_view(text).substr(at, 20)));
+        expect(end > at, name, ": not a token id: ", in_quotes(std::string_view(text).substr(at, 20)));
         ids.push_back(checked_id(tokenizer, id, name));
         const bool piece = line_begins && end < text.size() && text[end] == '\t';
         if (piece) end = std::min(text.find('\n', end), text.size());
@@ -233,37 +224,31 @@ static std::vector<int> parse_ids(const Tokenizer &tokenizer, const std::string 
     return ids;
 }
 
-// One JSON string or one JSON array of ids, on a line of its own.
-static json parse_line(std::string_view line, const std::string &where, bool ids, long *repaired) {
-    json value = json::parse(line, nullptr, false);
-    if (value.is_discarded()) value = json::parse(repair_utf8(line, repaired), nullptr, false);
-    expect(ids || value.is_string(), where, ": not a JSON string");
-    expect(!ids || value.is_array(), where, ": not a JSON array of ids");
-    return value;
-}
-
-static std::vector<int> ids_of(const Tokenizer &tokenizer, const json &list, const std::string &where) {
+static std::vector<int> ids_of(const Tokenizer &tokenizer, const Json &list, const std::string &where) {
+    expect(list.is_array(), where, ": is ", shown_json(list), ", not a JSON array of ids");
     std::vector<int> ids;
-    for (const json &id : list) {
-        expect(id.is_number_unsigned(), where, ": not a token id: ", shown(id.dump()));
+    for (const Json &id : list) {
+        expect(id.is_number_unsigned(), where, ": not a token id: ", shown_json(id));
         ids.push_back(checked_id(tokenizer, id.get<uint64_t>(), where));
     }
     return ids;
 }
 
+// Each line is one JSON string or, with --decode, one JSON array of ids.
 static void tokenize_jsonl(const Tokenizer &tokenizer, const TokenizeOptions &o, Totals &totals) {
     Output out(o.out);
     long repaired = 0;
     for_each_line(o.jsonl, [&](std::string_view line, long number) {
         if (line.find_first_not_of(" \t\r") == line.npos) return;
-        const std::string where = cat(o.jsonl, ", line ", number);
-        const json value = parse_line(line, where, o.decode, &repaired);
+        const std::string where = cat(o.jsonl, ": line ", number);
+        const Json value = parse_json(repair_utf8(line, &repaired), o.jsonl, number);
         if (o.decode) {
-            out.write(json(tokenizer.decode(ids_of(tokenizer, value, where))).dump() + "\n");
+            out.write(dump(tokenizer.decode(ids_of(tokenizer, value, where)), -1) + "\n");
             return;
         }
+        expect(value.is_string(), where, ": is ", shown_json(value), ", not a JSON string");
         const std::vector<int> ids = encode(tokenizer, value.get_ref<const std::string &>(), totals);
-        if (!o.count) out.write(json(ids).dump() + "\n");
+        if (!o.count) out.write(dump(ids, -1) + "\n");
     });
     tell_repaired(o.jsonl, repaired);
     out.done();
@@ -279,7 +264,7 @@ static void tokenize_text(const Tokenizer &tokenizer, const TokenizeOptions &o, 
         if (!file && o.out.empty()) out.write("\n");
         return out.done();
     }
-    const std::vector<int> ids = encode(tokenizer, file ? read_repaired(o.in) : repair_utf8(o.text), totals);
+    const std::vector<int> ids = encode(tokenizer, file ? read_text_file(o.in) : o.text, totals);
     if (o.count) return;
     if (file || !o.out.empty()) {
         Output out(o.out);
@@ -307,32 +292,53 @@ struct PatientBar {
     }
 };
 
+// The file that --out means. Not beside a model: its weights belong to the ids that it was trained with.
+static std::string tokenizer_file(const std::string &out) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    if (!out.ends_with(".json")) fs::create_directories(out, ignored);
+    const fs::path file = out.ends_with(".json") ? fs::path(out) : fs::path(out) / "tokenizer.json";
+    const fs::path folder = fs::weakly_canonical(file, ignored).parent_path();
+    for (const char *part : {"config.json", "model.safetensors", "model.safetensors.index.json"})
+        if (fs::exists(folder / part))
+            fail(cat("--out ", out, ": a model is there (", part,
+                     "), whose ids another tokenizer would change"),
+                 "choose a folder of its own; train --tokenizer FOLDER copies it into a run");
+    return file;
+}
+
 static void train_tokenizer(const TokenizeOptions &o) {
     expect(o.vocab > 0 && o.vocab <= 1 << 24, "--vocab: a number of tokens is needed, at most 2^24");
     expect(o.min_count >= 1, "--min-count ", o.min_count, " is not positive");
     expect(!o.out.empty(), "--out: a folder for the tokenizer is needed");
     Trainer trainer(pretokenizer(o.pretokenizer));
     trainer.smallest_count = o.min_count;
-    const std::vector<std::string> files = files_below(o.train);
+    const std::vector<std::string> files = texts_below(o.train);
+    Output out(tokenizer_file(o.out));
     long bytes = 0;
     const double start = now();
     {
         PatientBar bar{(long)files.size(), "files"};
         for (size_t i = 0; i < files.size(); i++) {
-            const std::string text = read_repaired(files[i]);
+            const std::string text = read_text_file(files[i]);
             bytes += (long)text.size();
             trainer.read(text);
             bar.update((long)i + 1);
+            out.stop_if_interrupted();
         }
     }
     const double middle = now();
     const auto learn = [&] {
         PatientBar bar{o.vocab, "tokens"};
-        return trainer.train(o.vocab, [&](int done, int) { bar.update(done); });
+        return trainer.train(o.vocab, [&](int done, int) {
+            bar.update(done);
+            out.stop_if_interrupted();
+        });
     };
     const Tokenizer tokenizer = learn();
     const double end = now();
-    tokenizer.save(o.out);
+    out.write(tokenizer.to_json());
+    out.done();
     std::printf(
         "%s: %d tokens, %zu merges, from %ld bytes, %zu distinct pieces (reading %.3f s, learning %.3f s)\n",
         o.out.c_str(), tokenizer.size(), tokenizer.merges.size(), bytes, trainer.words.size(), middle - start,

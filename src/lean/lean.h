@@ -6,11 +6,11 @@
 // than wrong. What it is not: Lean. There are no types beyond Prop and Nat, no elaborator, no
 // Mathlib; its messages are not ours.
 //
-//   Formulas                      every formula once, compared by its index             lean_text.cpp [2]
-//   Checker::check                a text's verdict, and its steps with their states     lean.cpp
-//   truncate, resume_prompt       what is kept of a proof that went wrong               lean.cpp [5]
-//   decide, extract, generate...  statements: provable or not, a proof, new ones        lean_theorems.cpp
-//   lean_verb                     `deepseek lean`                                       lean_verb.cpp
+//   Formulas                      every formula once, compared by its index             syntax.cpp [2]
+//   Checker::check                a text's verdict, and its steps with their states     checker.cpp
+//   truncate, resume_prompt       what is kept of a proof that went wrong               checker.cpp [5]
+//   Decider, extract, Generator   statements: provable or not, a proof, new ones        theorems.cpp
+//   lean_verb                     `deepseek lean`                                       src/cli/lean.cpp
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -19,35 +19,28 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/random.h"
+
 namespace CLI {
 class App;
 }
 
 namespace lean {
 
-// ---------------------------------------------------------------- codes
+// ----------------------------------------------------------------------------------------------------- codes
 
-// Stable, one for each reason to refuse. The last four belong to level 2, equations on Nat.
+// clang-format off: stable codes, one for each reason to refuse. The last four are of level 2, sums on Nat.
 #define LEAN_CODES(X)                                                                                     \
-    X(OK)                                                                                                 \
-    X(E_LEX)                                                                                              \
-    X(E_PARSE)                                                                                            \
-    X(E_LAYOUT)                                                                                           \
-    X(E_LIMIT)                                                                                            \
-    X(E_NAME_USED)                                                                                        \
-    X(E_UNKNOWN_ID)                                                                                       \
-    X(E_TYPE_MISMATCH)                                                                                    \
-    X(E_NO_GOALS)                                                                                         \
-    X(E_UNSOLVED)                                                                                         \
-    X(E_INTRO)                                                                                            \
-    X(E_ASSUMPTION)                                                                                       \
-    X(E_APPLY) X(E_CONSTRUCTOR) X(E_LEFT_RIGHT) X(E_CASES) X(E_RFL) X(E_RW) X(E_AMBIGUOUS) X(E_INDUCTION)
+    X(OK) X(E_LEX) X(E_PARSE) X(E_LAYOUT) X(E_LIMIT) X(E_NAME_USED) X(E_UNKNOWN_ID) X(E_TYPE_MISMATCH)    \
+    X(E_NO_GOALS) X(E_UNSOLVED) X(E_INTRO) X(E_ASSUMPTION) X(E_APPLY) X(E_CONSTRUCTOR) X(E_LEFT_RIGHT)    \
+    X(E_CASES) X(E_RFL) X(E_RW) X(E_AMBIGUOUS) X(E_INDUCTION)
+// clang-format on
 #define X(code) code,
 enum Code : uint8_t { LEAN_CODES(X) };
 #undef X
 const char *name(Code code);
 
-// ---------------------------------------------------------------- formulas
+// -------------------------------------------------------------------------------------------------- formulas
 
 using Formula = int;  // an index into Formulas: equal formulas have equal indices
 enum Kind : uint8_t { Variable, Truth, Falsity, Number, Iff, Implies, Or, And, Equal, Plus, Times };
@@ -104,7 +97,7 @@ bool read_question(Formulas &formulas, std::string_view source, bool nat, Statem
 // bytes that are no UTF-8 are spelled out.
 std::vector<std::string> visible(std::string_view text);
 
-// ---------------------------------------------------------------- the checker
+// ----------------------------------------------------------------------------------------------- the checker
 
 struct Options {
     bool nat = false;    // level 2: equations on Nat
@@ -167,7 +160,7 @@ std::string truncate(const Result &r);
 // The same, ending in a comment that shows the state: what a model is asked to continue.
 std::string resume_prompt(const Result &r);
 
-// ---------------------------------------------------------------- theorems to prove (lean_theorems.cpp)
+// --------------------------------------------------------------------- theorems to prove (theorems.cpp)
 
 enum Answer : uint8_t { No, Yes, Unknown };  // Unknown: the budget is spent
 
@@ -184,14 +177,6 @@ public:
 private:
     struct Search;
     std::unique_ptr<Search> search;
-};
-
-// Random numbers: the same everywhere for the same seed.
-struct Random {
-    uint64_t state;
-    uint64_t next();
-    int below(int n) { return int(next() % uint64_t(n)); }
-    bool chance(int percent) { return below(100) < percent; }
 };
 
 // V: the hypotheses contradict each other; T: they prove the goal; N: they deny it; U: none of these.
@@ -237,6 +222,6 @@ private:
     std::unique_ptr<Memory> memory;
 };
 
-void lean_verb(CLI::App &app);  // `deepseek lean`: adds its options and its action    lean_verb.cpp
+void lean_verb(CLI::App &app);  // `deepseek lean`: adds its options and its action
 
 }  // namespace lean

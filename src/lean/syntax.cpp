@@ -12,13 +12,15 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "src/base/utf8.h"
+
 namespace lean {
 
-// ---------------------------------------------------------------- [1] codes and names
+// --------------------------------------------------------------------------------------- [1] codes and names
 
 const char *name(Code code) {
 #define X(code) #code,
-    static const char *const names[] = {LEAN_CODES(X)};
+    const static char *const names[] = {LEAN_CODES(X)};
 #undef X
     return names[code];
 }
@@ -31,64 +33,39 @@ std::string Failure::print() const {
     return cat("error ", lean::name(code), " line ", line, " col ", column, ": ", message);
 }
 
-// The code point at `at` and its length in bytes, 0 if it is not valid UTF-8 (strictly).
-static int code_point(std::string_view text, size_t at, uint32_t &c) {
-    auto byte = [&](size_t i) { return at + i < text.size() ? uint8_t(text[at + i]) : 0u; };
-    c = byte(0);
-    int length = c < 0x80                ? 1
-                 : c >= 0xc2 && c < 0xe0 ? 2
-                 : c >= 0xe0 && c < 0xf0 ? 3
-                 : c >= 0xf0 && c < 0xf5 ? 4
-                                         : 0;
-    if (length > 1) c &= 0x7f >> length;
-    for (size_t i = 1; i < size_t(length); i++) {
-        if ((byte(i) & 0xc0) != 0x80) return 0;
-        c = c << 6 | (byte(i) & 0x3f);
-    }
-    bool overlong = (length == 3 && c < 0x800) || (length == 4 && c < 0x10000);
-    return overlong || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : length;
-}
-
-// Marks that show nothing, or that turn the direction of writing: refused even in comments.
-static bool invisible(uint32_t c) {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x180e || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
-}
-
 std::vector<std::string> visible(std::string_view text) {
     std::vector<std::string> out;
     for (size_t at = 0; at < text.size();) {
-        uint32_t c;
-        int length = code_point(text, at, c);
+        const Character c = character_at(text, at);
+        const bool whole = c.state == Character::whole;
         char escaped[16];
-        if (length == 0) snprintf(escaped, sizeof escaped, "\\x%02x", uint8_t(text[at]));
-        else snprintf(escaped, sizeof escaped, "<U+%04X>", unsigned(c));
-        bool as_it_is = length > 0 && !invisible(c) && c != 0xa0;
-        out.push_back(as_it_is ? std::string(text.substr(at, size_t(length))) : escaped);
-        at += size_t(std::max(1, length));
+        if (whole) snprintf(escaped, sizeof escaped, "<U+%04X>", unsigned(c.code));
+        else snprintf(escaped, sizeof escaped, "\\x%02x", uint8_t(text[at]));
+        const bool as_it_is = whole && !invisible(c.code) && c.code != 0xA0;
+        out.push_back(as_it_is ? std::string(text.substr(at, c.length)) : escaped);
+        at += whole ? c.length : 1;
     }
     return out;
 }
 
-// ---------------------------------------------------------------- [2] formulas
+// ---------------------------------------------------------------------------------------------- [2] formulas
 
 Formula Formulas::make(Kind kind, int a, int b) {
     if (2 * nodes.size() >= slots.size()) grow();
-    uint64_t hash = (uint64_t(kind) << 56) ^ (uint64_t(uint32_t(a)) << 28) ^ uint32_t(b);
-    hash *= 0x9e3779b97f4a7c15u;
-    size_t i = (hash >> 32) & (slots.size() - 1);
+    const uint64_t hash = mix((uint64_t(kind) << 56) ^ (uint64_t(uint32_t(a)) << 28) ^ uint32_t(b));
+    size_t i = hash & (slots.size() - 1);
     for (; slots[i].generation == generation; i = (i + 1) & (slots.size() - 1)) {
         const Node &n = nodes[slots[i].f];
         if (n.kind == kind && n.a == a && n.b == b) return slots[i].f;
     }
-    int size = kind < Iff ? 1 : std::min(1 << 20, 1 + nodes[a].size + nodes[b].size);
+    const int size = kind < Iff ? 1 : std::min(1 << 20, 1 + nodes[a].size + nodes[b].size);
     slots[i] = {generation, int(nodes.size())};
     nodes.push_back({kind, a, b, size});
     return slots[i].f;
 }
 
 void Formulas::grow() {
-    std::vector<Node> old = std::move(nodes);
+    const std::vector<Node> old = std::move(nodes);
     slots.assign(2 * slots.size(), {});
     nodes.clear();
     for (const Node &n : old) make(n.kind, n.a, n.b);  // in the old order: indices stay
@@ -108,7 +85,7 @@ struct Operator {
     const char *symbol;
     int level, left, right;
 };
-static const Operator operators[] = {{"↔", 20, 25, 25}, {"→", 25, 30, 25}, {"∨", 30, 35, 30},
+const static Operator operators[] = {{"↔", 20, 25, 25}, {"→", 25, 30, 25}, {"∨", 30, 35, 30},
                                      {"∧", 35, 40, 35},  // in the order of Kind, from Iff
                                      {"=", 50, 51, 51}, {"+", 65, 65, 66}, {"*", 70, 70, 71}};
 constexpr int level_of_formula = 20, level_of_not = 40, level_of_sum = 65;
@@ -122,9 +99,9 @@ static void print_formula(const Formulas &formulas, Formula f, int level, std::s
     case Number: out += std::to_string(n.a); return;
     default: break;
     }
-    bool negation = n.kind == Implies && formulas[n.b].kind == Falsity;
+    const bool negation = n.kind == Implies && formulas[n.b].kind == Falsity;
     const Operator &op = operators[n.kind - Iff];
-    bool bracket = (negation ? level_of_not : op.level) < level;
+    const bool bracket = (negation ? level_of_not : op.level) < level;
     if (bracket) out += '(';
     if (negation) {
         out += "¬";
@@ -152,7 +129,7 @@ std::string print(const Formulas &formulas, const Statement &s) {
     return out + " : " + formulas.print(s.goal) + " := by\n";
 }
 
-// ---------------------------------------------------------------- [3] tokens, layout, comments
+// ------------------------------------------------------------------------------ [3] tokens, layout, comments
 
 // The lemmas of level 2, both sides in prefix notation: `++abc` is a + b + c.
 const Lemma lemmas[] = {{"Nat.add_comm", 2, "+ab", "+ba"},      {"Nat.add_assoc", 3, "++abc", "+a+bc"},
@@ -163,49 +140,28 @@ const Lemma lemmas[] = {{"Nat.add_comm", 2, "+ab", "+ba"},      {"Nat.add_assoc"
                         {"Nat.mul_zero", 1, "*a0", "0"},        {"Nat.zero_mul", 1, "*0a", "0"}};
 
 struct Word {
-    TokenKind kind;
-    int value;
+    TokenKind kind = T_word;
+    int value = 0;
 };
+
+// In the order of TokenKind, from T_theorem.
+static const char *const keywords[] = {"theorem", "Prop",    "Nat",        "by",    "with",        "fun",
+                                       "True",    "False",   "inl",        "inr",   "zero",        "succ",
+                                       "ih",      "intro",   "exact",      "apply", "constructor", "left",
+                                       "right",   "exfalso", "assumption", "sorry", "rcases",      "obtain",
+                                       "have",    "cases",   "rfl",        "rw",    "induction"};
+static_assert(std::size(keywords) == T_induction - T_theorem + 1);
+static const std::pair<const char *, Constant> constants[] = {
+    {"And.intro", And_intro},   {"Iff.intro", Iff_intro},   {"Or.inl", Or_inl},
+    {"Or.inr", Or_inr},         {"False.elim", False_elim}, {"absurd", Absurd},
+    {"True.intro", True_intro}, {"trivial", True_intro}};
 
 static const std::unordered_map<std::string_view, Word> &words() {
     static const std::unordered_map<std::string_view, Word> table = [] {
-        std::unordered_map<std::string_view, Word> t = {{"theorem", {T_theorem, 0}},
-                                                        {"Prop", {T_Prop, 0}},
-                                                        {"Nat", {T_Nat, 0}},
-                                                        {"by", {T_by, 0}},
-                                                        {"with", {T_with, 0}},
-                                                        {"inl", {T_inl, 0}},
-                                                        {"inr", {T_inr, 0}},
-                                                        {"fun", {T_fun, 0}},
-                                                        {"True", {T_True, 0}},
-                                                        {"False", {T_False, 0}},
-                                                        {"zero", {T_zero, 0}},
-                                                        {"succ", {T_succ, 0}},
-                                                        {"ih", {T_ih, ih}},
-                                                        {"intro", {T_intro, 0}},
-                                                        {"exact", {T_exact, 0}},
-                                                        {"apply", {T_apply, 0}},
-                                                        {"constructor", {T_constructor, 0}},
-                                                        {"left", {T_left, 0}},
-                                                        {"right", {T_right, 0}},
-                                                        {"exfalso", {T_exfalso, 0}},
-                                                        {"assumption", {T_assumption, 0}},
-                                                        {"sorry", {T_sorry, 0}},
-                                                        {"rcases", {T_rcases, 0}},
-                                                        {"obtain", {T_obtain, 0}},
-                                                        {"have", {T_have, 0}},
-                                                        {"cases", {T_cases, 0}},
-                                                        {"rfl", {T_rfl, 0}},
-                                                        {"rw", {T_rw, 0}},
-                                                        {"induction", {T_induction, 0}},
-                                                        {"And.intro", {T_constant, And_intro}},
-                                                        {"Iff.intro", {T_constant, Iff_intro}},
-                                                        {"Or.inl", {T_constant, Or_inl}},
-                                                        {"Or.inr", {T_constant, Or_inr}},
-                                                        {"False.elim", {T_constant, False_elim}},
-                                                        {"absurd", {T_constant, Absurd}},
-                                                        {"True.intro", {T_constant, True_intro}},
-                                                        {"trivial", {T_constant, True_intro}}};
+        std::unordered_map<std::string_view, Word> t;
+        for (int i = 0; i < int(std::size(keywords)); i++) t[keywords[i]] = {TokenKind(T_theorem + i)};
+        t["ih"].value = ih;
+        for (const auto &[text, constant] : constants) t[text] = {T_constant, constant};
         for (const Lemma &l : lemmas) t[l.name] = {T_lemma, int(&l - lemmas)};
         for (char c : {'p', 'q', 'r', 's', 't', 'u'}) t[{strchr("pqrstu", c), 1}] = {T_variable, c};
         for (char c : {'a', 'b', 'c', 'k', 'm', 'n'}) t[{strchr("abckmn", c), 1}] = {T_nat_variable, c};
@@ -226,9 +182,9 @@ static Word classify(std::string_view w) {
         if (w[1] >= '1' && w[1] <= '9' && (w.size() == 2 || digit(w[2])))
             return {T_hypothesis, w.size() == 2 ? w[1] - '0' : 10 * (w[1] - '0') + w[2] - '0'};
     }
-    auto known = words().find(w);
+    const auto known = words().find(w);
     if (known != words().end()) return known->second;
-    auto plain = [](char c) { return (c >= 'a' && c <= 'z') || digit(c) || c == '_'; };
+    const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || digit(c) || c == '_'; };
     if (w.substr(0, 3) == "thm" && std::all_of(w.begin(), w.end(), plain)) return {T_theorem_name, 0};
     return {T_word, 0};
 }
@@ -245,6 +201,7 @@ struct Lexer {
     int line = 1, column = 0;
     size_t first_without_end = 0;    // tokens from here on do not know their line_end yet
     bool blank = true;               // before the token to come
+    int doc_line = 0;                // where a doc comment began that waits for its theorem, or 0
     std::vector<int> brackets = {};  // open `(` and `⟨`
 
     struct Stop {};
@@ -255,35 +212,56 @@ struct Lexer {
     }
     [[noreturn]] void stop(Code code, const std::string &message) { stop(code, line, column, message); }
 
-    uint32_t decode(int &length) {
-        uint32_t c;
-        length = code_point(text, at, c);
-        if (length == 0) stop(E_LEX, cat("not valid UTF-8: ", visible(text.substr(at, 1))[0]));
+    Character character() {
+        const Character c = character_at(text, at);
+        if (c.state != Character::whole)
+            stop(E_LEX, cat("not valid UTF-8: ", visible(text.substr(at, 1))[0]));
         return c;
     }
 
     bool next_is(const char *s) const { return text.compare(at, strlen(s), s) == 0; }
 
+    bool at_newline() const { return next_is("\n") || next_is("\r\n"); }     // Lean reads both as one
+
     void newline() {
-        at++;
+        at += text[at] == '\r' ? 2 : 1;
         line++;
         column = 0;
     }
 
     void comment_character() {
-        int length = 1;
-        uint32_t c = uint8_t(text[at]) < 0x80 ? uint8_t(text[at]) : decode(length);
-        if (c == '\n') return newline();
-        if (invisible(c)) stop(E_LEX, "a control character or an invisible mark in a comment");
-        at += length;
+        if (at_newline()) return newline();
+        const Character c = character();
+        if (invisible(c.code)) stop(E_LEX, "a control character or an invisible mark in a comment");
+        at += c.length;
         column++;
     }
 
+    // `/-- ` is part of the theorem that follows, so Lean takes it nowhere else. It follows links to its own
+    // manual, and one that leads nowhere is an error.
+    void doc_comment() {
+        if (column != 0) stop(E_LEX, "a doc comment starts in column 0, before a theorem");
+        if (doc_line > 0) stop(E_LEX, "two doc comments before one theorem");
+        const bool spaced = next_is("/-- ") || next_is("/--\n") || next_is("/--\r\n");
+        if (!spaced) stop(E_LEX, "`/--` begins a doc comment, and a blank belongs behind it");
+        const size_t end = text.find("-/", at + 3);
+        if (text.substr(at, end - at).find("lean-manual") != text.npos)
+            stop(E_LEX, "a doc comment with a link to Lean's manual is outside this subset");
+        doc_line = line;
+    }
+
+    void doc_comment_waits() {
+        if (doc_line > 0) stop(E_LEX, doc_line, 0, "a doc comment with no theorem behind it");
+    }
+
     void block_comment() {
-        int start_line = line, start_column = column;
-        at += 2;
-        column += 2;
-        if (next_is("-") || next_is("!")) stop(E_LEX, line, column - 2, "a doc comment cannot stand here");
+        const int start_line = line, start_column = column;
+        if (next_is("/-!")) stop(E_LEX, "`/-!`, a comment on a whole file, is outside this subset");
+        const bool doc = next_is("/--");
+        if (doc) doc_comment();
+        const int opening = doc ? 3 : 2;
+        at += opening;
+        column += opening;
         while (!next_is("-/")) {
             if (next_is("/-")) stop(E_LEX, "comments do not nest");
             if (at >= text.size()) stop(E_LEX, start_line, start_column, "this comment has no end");
@@ -295,6 +273,8 @@ struct Lexer {
 
     void push(TokenKind kind, int value, int bytes, int columns) {
         if (tokens.size() >= size_t(max_tokens)) stop(E_LIMIT, cat("more than ", max_tokens, " tokens"));
+        if (kind != T_theorem) doc_comment_waits();
+        doc_line = 0;
         tokens.push_back({kind, !blank, value, int(at), int(at) + bytes, line, column, -1});
         at += bytes;
         column += columns;
@@ -312,11 +292,12 @@ struct Lexer {
     void word() {
         size_t end = word_end(at);
         Word w = classify(text.substr(at, end - at));
-        std::string_view head = text.substr(at, end - at);
-        bool dotted = end < text.size() && text[end] == '.' && w.kind != T_hypothesis && head.size() <= 5;
+        const std::string_view head = text.substr(at, end - at);
+        const bool dotted =
+            end < text.size() && text[end] == '.' && w.kind != T_hypothesis && head.size() <= 5;
         if (dotted) {  // a constant, perhaps
-            size_t end_of_all = word_end(end + 1);
-            Word whole = classify(text.substr(at, end_of_all - at));
+            const size_t end_of_all = word_end(end + 1);
+            const Word whole = classify(text.substr(at, end_of_all - at));
             if (whole.kind == T_constant || whole.kind == T_lemma) {
                 w = whole;
                 end = end_of_all;
@@ -326,7 +307,7 @@ struct Lexer {
     }
 
     void number() {
-        size_t end = word_end(at);
+        const size_t end = word_end(at);
         long value = 0;
         for (size_t i = at; i < end; i++) {
             if (!digit(text[i]) || (i == at + 1 && text[at] == '0'))
@@ -339,9 +320,9 @@ struct Lexer {
 
     // `.1` and the like. That it stands behind a hypothesis or a projection is left to the parser.
     void projection() {
-        static const char *const names[] = {"1", "2", "left", "right", "mp", "mpr"};
-        size_t end = word_end(at + 1);
-        std::string_view name = text.substr(at + 1, end - at - 1);
+        const static char *const names[] = {"1", "2", "left", "right", "mp", "mpr"};
+        const size_t end = word_end(at + 1);
+        const std::string_view name = text.substr(at + 1, end - at - 1);
         const auto *known = std::find(std::begin(names), std::end(names), name);
         if (blank || known == std::end(names))
             stop(E_LEX, "a projection is .1 .2 .left .right .mp .mpr, with no space around its dot");
@@ -355,7 +336,7 @@ struct Lexer {
             int columns;
             bool nat;
         };
-        static const Symbol symbols[] = {
+        const static Symbol symbols[] = {
             {"(", T_open, 1, false},       {")", T_close, 1, false},       {",", T_comma, 1, false},
             {":=", T_assign, 2, false},    {":", T_colon, 1, false},       {"=>", T_then, 2, false},
             {"|", T_bar, 1, false},        {"⟨", T_open_angle, 1, false},  {"⟩", T_close_angle, 1, false},
@@ -372,32 +353,34 @@ struct Lexer {
     }
 
     void token() {
-        char c = text[at];
+        const char c = text[at];
         if (letter(c)) word();
         else if (nat && digit(c)) number();
         else if (c == '.') projection();
         else if (!symbol()) {
-            int length;
-            decode(length);
-            bool level2 = !nat && c != '\0' && strchr("=+*[]", c);
-            stop(E_LEX, cat("`", visible(text.substr(at, size_t(length)))[0], "` is no token of this subset",
+            const int length = character().length;
+            const bool level2 = !nat && c != '\0' && strchr("=+*[]", c);
+            stop(E_LEX, cat("`", visible(text.substr(at, length))[0], "` is no token of this subset",
                             level2 ? " (of level 2, equations on Nat, which is off)" : ""));
         }
     }
 
+    void line_ends() {
+        for (; first_without_end < tokens.size(); first_without_end++)
+            tokens[first_without_end].line_end = int(at);
+    }
+
     void next() {
-        char c = text[at];
-        if (c == '\n') {
+        if (at_newline()) {
             newline();
             blank = true;
-            for (; first_without_end < tokens.size(); first_without_end++)
-                tokens[first_without_end].line_end = int(at);
-        } else if (c == ' ') {
+            line_ends();
+        } else if (text[at] == ' ') {
             at++;
             column++;
             blank = true;
         } else if (next_is("--")) {
-            while (at < text.size() && text[at] != '\n') comment_character();
+            while (at < text.size() && !at_newline()) comment_character();
             blank = true;
         } else if (next_is("/-")) {
             block_comment();
@@ -413,6 +396,8 @@ struct Lexer {
         try {
             if (text.size() > max_bytes) stop(E_LIMIT, cat("more than ", max_bytes, " bytes"));
             while (at < text.size()) next();
+            doc_comment_waits();
+            line_ends();  // the last line may end with the text
         } catch (Stop) {
             last = T_bad;
         }
@@ -426,12 +411,12 @@ Failure lex(std::string_view text, bool nat, std::vector<Token> &tokens) {
     return lexer.bad;
 }
 
-// ---------------------------------------------------------------- [4] formulas and headers, read
+// ---------------------------------------------------------------------------- [4] formulas and headers, read
 
 Formula Reader::formula() {
     connectives = 0;
     if (!nat) return expression(level_of_formula);
-    Formula left = expression(level_of_sum);
+    const Formula left = expression(level_of_sum);
     expect_token(T_equal, "`=`");
     return formulas.make(Equal, left, expression(level_of_sum));
 }
@@ -441,8 +426,8 @@ Formula Reader::formula() {
 Formula Reader::expression(int level) {
     Formula left = primary();
     for (int ceiling = level_of_sum + 5;;) {
-        TokenKind kind = peek();
-        bool known = nat ? kind == T_plus || kind == T_times : kind >= T_iff && kind <= T_and;
+        const TokenKind kind = peek();
+        const bool known = nat ? kind == T_plus || kind == T_times : kind >= T_iff && kind <= T_and;
         if (!known) return left;
         const Operator &op = operators[kind - T_iff];
         if (op.level < level || op.level > ceiling) return left;
@@ -456,11 +441,11 @@ Formula Reader::expression(int level) {
 
 Formula Reader::primary() {
     const Token &t = *at;
-    TokenKind kind = peek();
+    const TokenKind kind = peek();
     if ((kind == T_open || kind == T_not) && ++connectives > max_formula)
         refuse(E_LIMIT, t, cat("a formula of more than ", max_formula, " connectives and brackets"));
     if (accept(T_open)) {
-        Formula f = expression(nat ? level_of_sum : level_of_formula);
+        const Formula f = expression(nat ? level_of_sum : level_of_formula);
         expect_token(T_close, "`)`");
         return f;
     }
@@ -485,7 +470,7 @@ Formula Reader::primary() {
 // ( VAR+ : Prop )   or, at level 2,   ( NVAR+ : Nat )
 void Reader::variables(Statement &s) {
     expect_token(T_open, "`(`");
-    TokenKind kind = peek();
+    const TokenKind kind = peek();
     if (kind != T_variable && !(options.nat && kind == T_nat_variable))
         unexpected(kind == T_nat_variable ? "one of p q r s t u (equations on Nat are level 2, which is off)"
                                           : "a variable, one of p q r s t u");
@@ -525,7 +510,7 @@ Statement Reader::statement() {
     }
     expect_token(T_colon, "`:`");
     s.goal = formula();
-    bool ends_here = is_question && (peek() == T_line_end || peek() == T_end);
+    const bool ends_here = is_question && (peek() == T_line_end || peek() == T_end);
     if (!ends_here) {
         expect_token(T_assign, "`:=`");
         expect_token(T_by, "`by`");
@@ -536,7 +521,7 @@ Statement Reader::statement() {
 // A formula or an equation alone: a theorem about the variables in it.
 Statement Reader::bare_statement() {
     Statement s;
-    bool about_numbers = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
+    const bool about_numbers = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
         return t.kind == T_nat_variable || t.kind == T_number || t.kind == T_equal;
     });
     nat = s.nat = options.nat && about_numbers;

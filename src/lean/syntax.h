@@ -1,5 +1,4 @@
-// Inside the proof checker: tokens, and the reader that lean.cpp builds on. Not for other
-// rooms: those include lean.h.
+// syntax.h: tokens, and the reader that checker.cpp builds on. Other floors include lean.h.
 #pragma once
 #include <cassert>
 
@@ -22,70 +21,20 @@ constexpr int ih = 100;  // the name of induction's hypothesis
 // Thrown at the first error, caught in Checker::check.
 struct Refusal { Failure failure; };
 
+// clang-format off
 enum TokenKind : uint8_t {
-    T_end,
-    T_line_end,
-    T_bad,                     // end of the text; of this line; something that is no token
-    T_word,
-    T_theorem_name,
-    T_hypothesis,
-    T_variable,
-    T_nat_variable,
-    T_number,
-    T_projection,
-    T_constant,
+    T_end, T_line_end, T_bad,                     // end of the text; of this line; something that is no token
+    T_word, T_theorem_name, T_hypothesis, T_variable, T_nat_variable, T_number, T_projection, T_constant,
     T_lemma,
-    T_theorem,
-    T_Prop,
-    T_Nat,
-    T_by,
-    T_with,
-    T_fun,
-    T_True,
-    T_False,
-    T_inl,
-    T_inr,
-    T_zero,
-    T_succ,
-    T_ih,
-    T_intro,
-    T_exact,
-    T_apply,
-    T_constructor,
-    T_left,
-    T_right,
-    T_exfalso,
-    T_assumption,
-    T_sorry,
-    T_rcases,
-    T_obtain,
-    T_have,
-    T_cases,
-    T_rfl,
-    T_rw,
-    T_induction,
-    T_iff,
-    T_arrow,
-    T_or,
-    T_and,
-    T_equal,
-    T_plus,
-    T_times,                                                // in the order of Kind, from Iff
-    T_not,
-    T_open,
-    T_close,
-    T_open_angle,
-    T_close_angle,
-    T_comma,
-    T_colon,
-    T_assign,
-    T_then,
-    T_bar,
-    T_bullet,
-    T_open_square,
-    T_close_square,
-    T_left_arrow
+    T_theorem, T_Prop, T_Nat, T_by, T_with, T_fun, T_True, T_False, T_inl, T_inr, T_zero, T_succ, T_ih,
+    T_intro, T_exact, T_apply, T_constructor, T_left, T_right, T_exfalso, T_assumption, T_sorry, T_rcases,
+    T_obtain, T_have, T_cases, T_rfl, T_rw, T_induction,
+    // in the order of Kind, from Iff:
+    T_iff, T_arrow, T_or, T_and, T_equal, T_plus, T_times,
+    T_not, T_open, T_close, T_open_angle, T_close_angle, T_comma, T_colon, T_assign, T_then, T_bar, T_bullet,
+    T_open_square, T_close_square, T_left_arrow
 };
+// clang-format on
 enum Constant { And_intro, Iff_intro, Or_inl, Or_inr, False_elim, Absurd, True_intro };  // trivial, too
 enum Projection { P_1, P_2, P_left, P_right, P_mp, P_mpr };
 
@@ -102,7 +51,7 @@ struct Token {
     bool touches;  // no blank or comment before it
     int value;     // a number, a name, a letter, which constant; of `⟨`: its commas
     int begin, end, line, column;
-    int line_end;  // after the first newline behind it that is in no comment, or -1
+    int line_end; // after the first newline behind it that is in no comment, or at the end of the text; or -1
 };
 
 // Splits a text into tokens; the last one is T_end, or T_bad with the reason.
@@ -153,26 +102,25 @@ struct Reader {
         return true;
     }
     std::string shown(const Token &t) const {
-        std::string_view token = text.substr(t.begin, t.end - t.begin);
+        const std::string_view token = text.substr(t.begin, t.end - t.begin);
         return cat("`", token.substr(0, 40), token.size() > 40 ? "..." : "", "`");
     }
 
     // Something else than the grammar wants. A line that goes on below, deeper, is refused as layout.
     [[noreturn]] void unexpected(const char *wanted) {
-        TokenKind kind = peek();
+        const TokenKind kind = peek();
         if (kind == T_line_end && at->kind != T_end && at->column > 2)
             refuse(E_LAYOUT, *at,
                    cat("expected ", wanted, " on line ", line, ": a tactic ends with its line"));
-        bool ends = kind == T_line_end || kind == T_end;
+        const bool ends = kind == T_line_end || kind == T_end;
         refuse(E_PARSE, *at, cat("expected ", wanted, ", found ", ends ? "the end of the line" : shown(*at)));
     }
     void expect_token(TokenKind kind, const char *wanted) {
         if (!accept(kind)) unexpected(wanted);
     }
     void end_of_line() {
-        TokenKind kind = peek();
-        if (kind == T_end) refuse(E_LAYOUT, *at, "the text must end with a newline");
-        if (kind != T_line_end) unexpected("the end of the line");
+        const TokenKind kind = peek();
+        if (kind != T_line_end && kind != T_end) unexpected("the end of the line");
     }
 
     bool is_question = false;  // a statement alone: blanks before it, and no `:= by`, will do

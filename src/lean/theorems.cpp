@@ -21,14 +21,14 @@
 
 namespace lean {
 
-// ---------------------------------------------------------------- [1] G4ip
+// -------------------------------------------------------------------------------------------------- [1] G4ip
 
 using Sequent = std::vector<Formula>;  // sorted hypotheses, then the goal
 struct SequentHash {
     size_t operator()(const Sequent &s) const {
-        uint64_t h = 0xcbf29ce484222325u;
-        for (Formula f : s) h = (h ^ uint64_t(f)) * 0x100000001b3u;
-        return h ^ h >> 29;
+        uint64_t h = 0;
+        for (Formula f : s) h = mix(h ^ uint64_t(f));
+        return h;
     }
 };
 
@@ -53,7 +53,7 @@ struct Decider::Search {
     Kind kind(Formula f) const { return formulas[f].kind; }
     static bool has(const Sequent &s, Formula f) { return std::binary_search(s.begin(), s.end(), f); }
     static void insert(Sequent &s, Formula f) {
-        auto at = std::lower_bound(s.begin(), s.end(), f);
+        const auto at = std::lower_bound(s.begin(), s.end(), f);
         if (at == s.end() || *at != f) s.insert(at, f);
     }
     static Sequent without(Sequent s, Formula f) {
@@ -98,7 +98,7 @@ void Decider::Search::implication(Sequent &context, std::vector<Formula> &todo, 
 bool Decider::Search::simplify(Sequent &context, std::vector<Formula> &todo) {
     std::unordered_set<Formula> seen;
     while (!todo.empty()) {
-        Formula f = todo.back();
+        const Formula f = todo.back();
         todo.pop_back();
         if (!seen.insert(f).second || has(context, f)) continue;
         pay(1);
@@ -112,7 +112,7 @@ bool Decider::Search::simplify(Sequent &context, std::vector<Formula> &todo) {
         case Variable: {
             Sequent rest;
             for (Formula g : context) {
-                bool fires = kind(g) == Implies && formulas[g].a == f;
+                const bool fires = kind(g) == Implies && formulas[g].a == f;
                 (fires ? todo : rest).push_back(fires ? formulas[g].b : g);
             }
             context = std::move(rest);
@@ -147,14 +147,15 @@ bool Decider::Search::prove(Sequent context, std::vector<Formula> todo, Formula 
 bool Decider::Search::choose(const Sequent &context, Formula goal) {
     Sequent key = context;
     key.push_back(goal);
-    auto remembered = known.find(key);
+    const auto remembered = known.find(key);
     if (remembered != known.end()) return remembered->second;
     const Formulas::Node n = formulas[goal];
     bool yes = false;
-    auto disjunction = std::find_if(context.begin(), context.end(), [&](Formula f) { return kind(f) == Or; });
+    const auto disjunction =
+        std::find_if(context.begin(), context.end(), [&](Formula f) { return kind(f) == Or; });
     if (disjunction != context.end()) {
         const Formulas::Node d = formulas[*disjunction];
-        Sequent rest = without(context, *disjunction);
+        const Sequent rest = without(context, *disjunction);
         yes = prove(rest, {d.a}, goal) && prove(rest, {d.b}, goal);
     } else {
         if (n.kind == Or) yes = prove(context, {}, n.a) || prove(context, {}, n.b);
@@ -162,7 +163,7 @@ bool Decider::Search::choose(const Sequent &context, Formula goal) {
             const Formulas::Node f = formulas[context[i]];
             if (f.kind != Implies || kind(f.a) != Implies) continue;
             const Formulas::Node inner = formulas[f.a];  // (C → D) → B
-            Sequent rest = without(context, context[i]);
+            const Sequent rest = without(context, context[i]);
             yes = prove(rest, {implies(inner.b, f.b), inner.a}, inner.b) && prove(rest, {f.b}, goal);
         }
     }
@@ -194,21 +195,14 @@ Class classify(Formulas &formulas, Decider &decider, const Statement &s, bool *k
         {V, formulas.make(Falsity)}, {T, s.goal}, {N, formulas.negation(s.goal)}};
     if (known) *known = true;
     for (auto [c, goal] : questions) {
-        Answer answer = decider.provable(context, goal);
+        const Answer answer = decider.provable(context, goal);
         if (answer == Yes) return c;
         if (answer == Unknown && known) *known = false;
     }
     return U;
 }
 
-// ---------------------------------------------------------------- [2] scripts
-
-uint64_t Random::next() {  // splitmix64
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
+// ----------------------------------------------------------------------------------------------- [2] scripts
 
 template <class Item> static void shuffle(Random &random, std::vector<Item> &items) {
     for (size_t i = items.size(); i > 1; i--) std::swap(items[i - 1], items[random.below(int(i))]);
@@ -239,7 +233,7 @@ struct Extraction {
         std::vector<Formula> gamma;
         for (const Hypothesis &h : context) gamma.push_back(h.formula);
         long spent = 0;
-        bool yes = decider.provable(gamma, goal, std::min(left, max_sequents), &spent) == Yes;
+        const bool yes = decider.provable(gamma, goal, std::min(left, max_sequents), &spent) == Yes;
         left -= std::min(left, spent);
         return yes;
     }
@@ -253,7 +247,7 @@ struct Extraction {
                              [&](const Hypothesis &h) { return h.name == name; }))
                 return name;
     }
-    static const Hypothesis *holds(const std::vector<Hypothesis> &context, Formula f) {
+    const static Hypothesis *holds(const std::vector<Hypothesis> &context, Formula f) {
         for (const Hypothesis &h : context)
             if (h.formula == f) return &h;
         return nullptr;
@@ -277,8 +271,9 @@ struct Extraction {
 
 // A line, and then everything that it leaves; undone if something of it fails.
 bool Extraction::close_all(const std::string &tactic, const std::vector<Sub> &subs) {
-    size_t before = script.size();
-    bool done = line(tactic) && std::all_of(subs.begin(), subs.end(), [&](const Sub &s) { return close(s); });
+    const size_t before = script.size();
+    const bool done =
+        line(tactic) && std::all_of(subs.begin(), subs.end(), [&](const Sub &s) { return close(s); });
     if (!done) script.resize(before);
     return done;
 }
@@ -290,7 +285,7 @@ bool Extraction::close(const Sub &s) {
     key.erase(std::unique(key.begin(), key.end()), key.end());
     key.push_back(s.goal);
     if (++visits > max_visits || !branch.insert(key).second) return false;
-    bool done = steps(s);
+    const bool done = steps(s);
     branch.erase(key);
     return done;
 }
@@ -322,7 +317,7 @@ bool Extraction::steps(const Sub &s) {
     // The older of two sets that would do may lead in a circle: after `have h3 : q ∧ r := h1 h2` the goal r
     // needs h1 and h2 no more, but h3.
     std::vector<Hypothesis> others = needed_for(s, false);
-    auto same_name = [](const Hypothesis &a, const Hypothesis &b) { return a.name == b.name; };
+    const auto same_name = [](const Hypothesis &a, const Hypothesis &b) { return a.name == b.name; };
     return !std::equal(needed.begin(), needed.end(), others.begin(), others.end(), same_name) &&
            steps_with(s, others);
 }
@@ -340,19 +335,19 @@ bool Extraction::steps_with(const Sub &s, const std::vector<Hypothesis> &needed)
     for (const Hypothesis &h : needed)
         if (kind(h.formula) == Or) return take_or(s, h);
     bool tried = false;
-    bool done = forward(s, needed, tried);
+    const bool done = forward(s, needed, tried);
     if (tried) return done;
-    bool all_needed = needed.size() == s.context.size();
+    const bool all_needed = needed.size() == s.context.size();
     return choices(s, needed) || lemma(s, needed) || (!all_needed && choices(s, s.context));
 }
 
 bool Extraction::take_pair(const Sub &s, const Hypothesis &h) {
     const Formulas::Node n = formulas[h.formula];
     Sub after = {dropped(s.context, h.name), s.goal};
-    bool iff = n.kind == Iff;
-    int a = h.name;  // the consumed name is free again
+    const bool iff = n.kind == Iff;
+    const int a = h.name;  // the consumed name is free again
     after.context.push_back({a, iff ? formulas.make(Implies, n.a, n.b) : n.a});
-    int b = free_name(after.context);
+    const int b = free_name(after.context);
     after.context.push_back({b, iff ? formulas.make(Implies, n.b, n.a) : n.b});
     std::string old_name = hypothesis_name(h.name), names = hypothesis_name(a) + ", " + hypothesis_name(b);
     return close_all("rcases " + old_name + " with ⟨" + names + "⟩", {after});
@@ -363,7 +358,7 @@ bool Extraction::take_or(const Sub &s, const Hypothesis &h) {
     Sub left = {dropped(s.context, h.name), s.goal}, right = left;
     left.context.push_back({h.name, n.a});
     right.context.push_back({h.name, n.b});
-    std::string name = hypothesis_name(h.name);
+    const std::string name = hypothesis_name(h.name);
     return close_all("rcases " + name + " with " + name + " | " + name, {left, right});
 }
 
@@ -374,11 +369,11 @@ bool Extraction::forward(const Sub &s, const std::vector<Hypothesis> &needed, bo
         const Hypothesis *a = n.kind == Implies ? holds(s.context, n.a) : nullptr;
         if (!a || holds(s.context, n.b)) continue;
         tried = true;
-        std::string term = hypothesis_name(h.name) + " " + hypothesis_name(a->name);
+        const std::string term = hypothesis_name(h.name) + " " + hypothesis_name(a->name);
         if (n.b == s.goal) return line("exact " + term);
         Sub after = s;
         after.context.push_back({free_name(s.context), n.b});
-        std::string name = hypothesis_name(after.context.back().name);
+        const std::string name = hypothesis_name(after.context.back().name);
         return close_all("have " + name + " : " + formulas.print(n.b) + " := " + term, {after});
     }
     return false;
@@ -403,8 +398,8 @@ bool Extraction::choices(const Sub &s, const std::vector<Hypothesis> &needed) {
     }
     shuffle(random, possible);
     for (const Choice &c : possible) {
-        bool alive = std::all_of(c.subs.begin(), c.subs.end(),
-                                 [&](auto &sub) { return provable(sub.context, sub.goal); });
+        const bool alive = std::all_of(c.subs.begin(), c.subs.end(),
+                                       [&](auto &sub) { return provable(sub.context, sub.goal); });
         if (alive && close_all(c.tactic, c.subs)) return true;
     }
     return false;
@@ -415,12 +410,12 @@ bool Extraction::lemma(const Sub &s, const std::vector<Hypothesis> &needed) {
     for (const Hypothesis &h : needed) {
         const Formulas::Node n = formulas[h.formula];
         if (n.kind != Implies || holds(s.context, n.a) || !provable(s.context, n.a)) continue;
-        size_t before = script.size();
+        const size_t before = script.size();
         Sub after = s;
         after.context.push_back({free_name(s.context), n.a});
         line("have " + hypothesis_name(after.context.back().name) + " : " + formulas.print(n.a) + " := by");
         column += 2;
-        bool block = close({s.context, n.a});
+        const bool block = close({s.context, n.a});
         column -= 2;
         if (block && close(after)) return true;
         script.resize(before);
@@ -430,7 +425,7 @@ bool Extraction::lemma(const Sub &s, const std::vector<Hypothesis> &needed) {
 
 bool extract(Formulas &formulas, Decider &decider, const Statement &s, Random &random, Script &script) {
     Extraction e{formulas, decider, random};
-    bool found = e.provable(s.hypotheses, s.goal) && e.close({s.hypotheses, s.goal});
+    const bool found = e.provable(s.hypotheses, s.goal) && e.close({s.hypotheses, s.goal});
     script = found ? std::move(e.script) : Script();
     return found;
 }
@@ -446,24 +441,24 @@ Script shortest_script(Formulas &formulas, Decider &decider, const Statement &s,
 }
 
 int difficulty(const Script &script) {
-    size_t n = script.size();
+    const size_t n = script.size();
     return n <= 4 ? 1 : n <= 7 ? 2 : n <= 11 ? 3 : n <= 16 ? 4 : 5;
 }
 
-// ------------------------------------------------------ [3] random formulas, chains, composites, equations
+// -------------------------------------------------------- [3] random formulas, chains, composites, equations
 
-static const char letters[] = "pqrstu", nat_letters[] = "abckmn";
+const static char letters[] = "pqrstu", nat_letters[] = "abckmn";
 
 Formula random_formula(Formulas &formulas, Random &random, int connectives, int variables) {
     if (connectives == 0) {
-        bool variable = random.chance(95);
+        const bool variable = random.chance(95);
         return variable ? formulas.make(Variable, letters[random.below(variables)]) : formulas.make(Falsity);
     }
-    int dice = random.below(100);
+    const int dice = random.below(100);
     if (dice < 14) return formulas.negation(random_formula(formulas, random, connectives - 1, variables));
-    Kind kind = dice < 50 ? Implies : dice < 72 ? And : dice < 94 ? Or : Iff;
-    int left = random.below(connectives);
-    Formula a = random_formula(formulas, random, left, variables);
+    const Kind kind = dice < 50 ? Implies : dice < 72 ? And : dice < 94 ? Or : Iff;
+    const int left = random.below(connectives);
+    const Formula a = random_formula(formulas, random, left, variables);
     return formulas.make(kind, a, random_formula(formulas, random, connectives - 1 - left, variables));
 }
 
@@ -473,7 +468,7 @@ Statement random_statement(Formulas &formulas, Random &random, int hypotheses, i
     s.variables = std::string(letters, size_t(variables));
     for (int i = 1; i <= hypotheses; i++)
         s.hypotheses.push_back({i, random_formula(formulas, random, 1 + random.below(4), variables)});
-    int connectives = hypotheses == 0 ? 3 + random.below(8) : 1 + random.below(4);
+    const int connectives = hypotheses == 0 ? 3 + random.below(8) : 1 + random.below(4);
     s.goal = random_formula(formulas, random, connectives, variables);
     return s;
 }
@@ -504,7 +499,7 @@ bool composite(Formulas &formulas, Decider &decider, Random &random, int parts, 
     std::vector<Formula> conclusions;
     for (int attempt = 0; attempt < 60 && int(conclusions.size()) < parts; attempt++) {
         s.goal = random_formula(formulas, random, 3 + random.below(4), 3);
-        bool fresh = std::find(conclusions.begin(), conclusions.end(), s.goal) == conclusions.end();
+        const bool fresh = std::find(conclusions.begin(), conclusions.end(), s.goal) == conclusions.end();
         if (fresh && classify(formulas, decider, s) == T) conclusions.push_back(s.goal);
     }
     if (int(conclusions.size()) < parts) return false;
@@ -516,8 +511,8 @@ bool composite(Formulas &formulas, Decider &decider, Random &random, int parts, 
         Statement known = s;
         for (int i = 0; i < parts; i++)
             if (i != missing) known.hypotheses.push_back({20 + i, conclusions[i]});
-        Script with_parts = shortest_script(formulas, decider, known, random);
-        bool is_short = !with_parts.empty() && with_parts.size() <= 4;
+        const Script with_parts = shortest_script(formulas, decider, known, random);
+        const bool is_short = !with_parts.empty() && with_parts.size() <= 4;
         if (is_short != (missing < 0)) return false;
     }
     return true;
@@ -525,13 +520,13 @@ bool composite(Formulas &formulas, Decider &decider, Random &random, int parts, 
 
 static Formula random_sum(Formulas &formulas, Random &random, int operations, int variables) {
     if (operations == 0) {
-        bool variable = random.chance(75);
+        const bool variable = random.chance(75);
         return variable ? formulas.make(Variable, nat_letters[random.below(variables)])
                         : formulas.make(Number, random.below(3));
     }
-    int left = random.below(operations);
-    Formula a = random_sum(formulas, random, left, variables);
-    Kind kind = random.chance(60) ? Plus : Times;
+    const int left = random.below(operations);
+    const Formula a = random_sum(formulas, random, left, variables);
+    const Kind kind = random.chance(60) ? Plus : Times;
     return formulas.make(kind, a, random_sum(formulas, random, operations - 1 - left, variables));
 }
 
@@ -568,17 +563,17 @@ struct Rewritings {
     }
     void with_numbers(Formula f) {
         const Formulas::Node n = formulas[f];
-        bool sum = n.kind == Plus;
-        std::string family = sum ? "Nat.add_" : "Nat.mul_";
+        const bool sum = n.kind == Plus;
+        const std::string family = sum ? "Nat.add_" : "Nat.mul_";
         if (is(n.b, 0)) note(family + "zero", {n.a}, f, sum ? n.a : n.b);
         if (is(n.a, 0)) note(sum ? "Nat.zero_add" : "Nat.zero_mul", {n.b}, f, sum ? n.b : n.a);
         if (!sum && is(n.b, 1)) note("Nat.mul_one", {n.a}, f, n.a);
         if (!sum && is(n.a, 1)) note("Nat.one_mul", {n.b}, f, n.b);
     }
     void regrouped(Formula f) {
-        auto make = [&](Kind kind, Formula a, Formula b) { return formulas.make(kind, a, b); };
+        const auto make = [&](Kind kind, Formula a, Formula b) { return formulas.make(kind, a, b); };
         const Formulas::Node n = formulas[f], a = formulas[n.a], b = formulas[n.b];
-        std::string family = n.kind == Plus ? "Nat.add_" : "Nat.mul_";
+        const std::string family = n.kind == Plus ? "Nat.add_" : "Nat.mul_";
         note(family + "comm", {n.a, n.b}, f, make(n.kind, n.b, n.a));
         if (a.kind == n.kind)
             note(family + "assoc", {a.a, a.b, n.b}, f, make(n.kind, a.a, make(n.kind, a.b, n.b)));
@@ -588,7 +583,7 @@ struct Rewritings {
             note("Nat.mul_add", {n.a, b.a, b.b}, f, make(Plus, make(Times, n.a, b.a), make(Times, n.a, b.b)));
         if (n.kind == Times && a.kind == Plus)
             note("Nat.add_mul", {a.a, a.b, n.b}, f, make(Plus, make(Times, a.a, n.b), make(Times, a.b, n.b)));
-        bool products = n.kind == Plus && a.kind == Times && b.kind == Times;
+        const bool products = n.kind == Plus && a.kind == Times && b.kind == Times;
         if (products && a.a == b.a)
             note("← Nat.mul_add", {a.a, a.b, b.b}, f, make(Times, a.a, make(Plus, a.b, b.b)));
         if (products && a.b == b.b)
@@ -605,7 +600,7 @@ static std::vector<Rewriting> rewritings(Formulas &formulas, Formula f) {
 static Formula substitute(Formulas &formulas, Formula f, Formula from, Formula to) {
     const Formulas::Node n = formulas[f];
     if (f == from || n.kind < Iff) return f == from ? to : f;
-    Formula a = substitute(formulas, n.a, from, to);
+    const Formula a = substitute(formulas, n.a, from, to);
     return formulas.make(n.kind, a, substitute(formulas, n.b, from, to));
 }
 
@@ -622,7 +617,7 @@ static bool complete(const Formulas &formulas, Checker &checker, const Statement
 // What has to be proved by induction: in the statement and in the lines `@` is the variable, X and Y are any
 // terms without it. The case zero is `rfl` where that is enough. Each step of succ uses ih.
 struct Induction { const char *statement, *zero, *succ; };
-static const Induction inductions[] = {
+const static Induction inductions[] = {
     {"0 + @ = @", "rfl", "rw [← Nat.add_assoc 0 @ 1]|rw [ih]"},
     {"1 * @ = @", "rfl", "rw [Nat.mul_add 1 @ 1]|rw [Nat.mul_one 1]|rw [ih]"},
     {"0 * @ = 0", "rfl", "rw [Nat.mul_add 0 @ 1]|rw [Nat.mul_one 0]|rw [Nat.add_zero (0 * @)]|exact ih"},
@@ -649,14 +644,14 @@ static const Induction inductions[] = {
 
 static void add_lines(Script &script, int column, const std::string &lines) {
     for (size_t i = 0; i <= lines.size();) {
-        size_t end = std::min(lines.find('|', i), lines.size());
+        const size_t end = std::min(lines.find('|', i), lines.size());
         script.push_back(std::string(size_t(column), ' ') + lines.substr(i, end - i));
         i = end + 1;
     }
 }
 
 static Script by_induction(char variable, const std::string &zero, const std::string &succ) {
-    std::string v(1, variable);
+    const std::string v(1, variable);
     Script script = {"  induction " + v + " with", "  | zero =>"};
     add_lines(script, 4, zero);
     script.push_back("  | succ " + v + " ih =>");
@@ -672,12 +667,12 @@ static bool random_induction(Formulas &formulas, Checker &checker, Random &rando
     int others = 1 + random.below(2);
     s.variables = std::string(nat_letters, size_t(others + 1));
     char v = s.variables[size_t(others)];
-    auto term = [&] {
-        Formula f = random_sum(formulas, random, random.below(3), others);
+    const auto term = [&] {
+        const Formula f = random_sum(formulas, random, random.below(3), others);
         return formulas[f].kind < Iff ? formulas.print(f) : "(" + formulas.print(f) + ")";
     };
     std::string x = term(), y = term();
-    auto filled = [&](const char *text) {
+    const auto filled = [&](const char *text) {
         std::string out;
         for (const char *c = text; *c; c++)
             out += *c == '@' ? std::string(1, v) : *c == 'X' ? x : *c == 'Y' ? y : std::string(1, *c);
@@ -694,7 +689,7 @@ static bool random_induction(Formulas &formulas, Checker &checker, Random &rando
     for (int more = random.below(3); more > 0; more--) {
         std::vector<Rewriting> possible = rewritings(formulas, s.goal);
         const Rewriting &r = possible[random.below(int(possible.size()))];
-        bool back = r.lemma.compare(0, 3, "←") == 0;
+        const bool back = r.lemma.compare(0, 3, "←") == 0;
         Statement before = s;
         before.goal = substitute(formulas, s.goal, r.from, r.to);
         Script longer = {"  rw [" + (back ? r.lemma.substr(4) : "← " + r.lemma) + "]"};
@@ -711,7 +706,7 @@ static bool random_induction(Formulas &formulas, Checker &checker, Random &rando
 // enough. Not every walk is a proof (a rewriting also changes the other side, or the goal closes early), so
 // the checker has the last word.
 static bool random_walk(Formulas &formulas, Checker &checker, Random &random, Statement &s, Script &script) {
-    int variables = 2 + random.below(2);
+    const int variables = 2 + random.below(2);
     s.variables = std::string(nat_letters, size_t(variables));
     Formula start = random_sum(formulas, random, 2 + random.below(4), variables), f = start;
     script.clear();
@@ -728,7 +723,7 @@ static bool random_walk(Formulas &formulas, Checker &checker, Random &random, St
         return true;
     }
     while (!script.empty()) {
-        Result r = checker.check(source_of(formulas, s, script), {true, false});
+        const Result r = checker.check(source_of(formulas, s, script), {true, false});
         if (r.complete) return true;
         if (r.error.code != E_NO_GOALS) return false;
         script.pop_back();  // closed early
@@ -739,12 +734,12 @@ static bool random_walk(Formulas &formulas, Checker &checker, Random &random, St
 bool random_equation(Formulas &formulas, Checker &checker, Random &random, Statement &s, Script &script) {
     s = Statement();
     s.nat = true;
-    bool induction = random.chance(20);
+    const bool induction = random.chance(20);
     return induction ? random_induction(formulas, checker, random, s, script)
                      : random_walk(formulas, checker, random, s, script);
 }
 
-// ---------------------------------------------------------------- equations that someone asks about
+// ------------------------------------------------------------------------- equations that someone asks about
 
 // Breadth first through the goals that single rewritings lead to. The checker says which lines are legal and
 // when a goal is closed; `before` are the lines of an induction that come first.
@@ -766,8 +761,8 @@ struct EquationSearch {
         Script all = before;
         all.insert(all.end(), lines.begin(), lines.end());
         checks--;
-        Result r = checker.check(source_of(formulas, statement, all), {true, false});
-        bool zero_done = r.error.code == E_CASES;  // succ is still to come
+        const Result r = checker.check(source_of(formulas, statement, all), {true, false});
+        const bool zero_done = r.error.code == E_CASES;  // succ is still to come
         return r.complete || zero_done ? Closed : r.error.code == E_UNSOLVED ? Open : Refused;
     }
     std::vector<Rewriting> moves(Formula goal, const std::vector<Hypothesis> &known) {
@@ -791,12 +786,12 @@ struct EquationSearch {
         std::unordered_set<Formula> seen = {goal};
         for (size_t i = 0; i < nodes.size(); i++)
             for (const Rewriting &r : moves(nodes[i].goal, known)) {
-                Formula next = substitute(formulas, nodes[i].goal, r.from, r.to);
+                const Formula next = substitute(formulas, nodes[i].goal, r.from, r.to);
                 if (!seen.insert(next).second) continue;
                 if (checks <= 0) return false;
                 script = nodes[i].lines;
                 script.push_back(indent + "rw [" + r.lemma + "]");
-                Outcome o = outcome(script);
+                const Outcome o = outcome(script);
                 if (o == Closed) return true;
                 if (o == Open) nodes.push_back({next, script});
             }
@@ -841,7 +836,7 @@ Statement negation(Formulas &formulas, const Statement &s) {
     return n;
 }
 
-// ---------------------------------------------------------------- [4] canonical form and split
+// ------------------------------------------------------------------------------ [4] canonical form and split
 
 // Prefix notation; the two sides of ∧ ∨ ↔ = in the order of their strings, letters renamed.
 static std::string serialise(const Formulas &formulas, Formula f, const char *renamed) {
@@ -854,7 +849,7 @@ static std::string serialise(const Formulas &formulas, Formula f, const char *re
     default: break;
     }
     std::string a = serialise(formulas, n.a, renamed), b = serialise(formulas, n.b, renamed);
-    bool commutes = n.kind == And || n.kind == Or || n.kind == Iff || n.kind == Equal;
+    const bool commutes = n.kind == And || n.kind == Or || n.kind == Iff || n.kind == Equal;
     if (commutes && b < a) std::swap(a, b);
     return "=>|&~+*"[n.kind - Iff] + a + b;
 }
@@ -889,18 +884,12 @@ std::string canonical(const Formulas &formulas, const Statement &s) {
     return best;
 }
 
-static uint64_t fnv1a(const std::string &s) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (char c : s) h = (h ^ uint8_t(c)) * 0x100000001b3u;
-    return h;
-}
-
 Split split(const std::string &canonical_form) {
-    uint64_t part = fnv1a(canonical_form) % 100;
+    const uint64_t part = hash_of(canonical_form) % 100;
     return part < 80 ? Train : part < 90 ? Valid : Test;
 }
 
-// ---------------------------------------------------------------- [5] the generator
+// ----------------------------------------------------------------------------------------- [5] the generator
 
 struct Generator::Memory {
     Random random;
@@ -914,7 +903,7 @@ struct Generator::Memory {
     // One attempt: a statement and a script, or nothing.
     bool attempt(Statement &s, Script &script) {
         if (nat) return random_equation(formulas, checker, random, s, script);
-        int dice = random.below(100);
+        const int dice = random.below(100);
         if (dice < 2) return composite(formulas, decider, random, 2, s, script);
         if (dice < 4) s = chain(formulas, random, 2 + random.below(4));
         else s = random_statement(formulas, random, dice < 50 ? 0 : 1 + random.below(3), 2 + random.below(3));
@@ -939,7 +928,7 @@ Theorem Generator::next(int wanted) {
         Theorem t;
         Statement s;
         if (!m.attempt(s, t.script) || (wanted && difficulty(t.script) != wanted)) continue;
-        std::string form = canonical(m.formulas, s);
+        const std::string form = canonical(m.formulas, s);
         if (!m.seen.insert(form).second) continue;
         t.name = s.name = "thm" + std::to_string(m.made++);
         t.source = source_of(m.formulas, s, t.script);

@@ -21,6 +21,7 @@
 #include "src/text/tokenizer.h"
 #include "src/base/files.h"
 #include "src/base/progress.h"
+#include "src/base/utf8.h"
 #include "src/text/stories.h"
 
 namespace fs = std::filesystem;
@@ -80,10 +81,37 @@ struct Footer {
     uint64_t bytes = 0, train_bytes, width;              // bytes: of the text; width: of an id
 };
 
-static uint64_t fingerprint(std::string_view text) {     // FNV-1a
-    uint64_t h = 0xcbf29ce484222325;
-    for (unsigned char c : text) h = (h ^ c) * 0x100000001b3;
-    return h;
+// Does it begin like text? No zero byte, and at most a tenth of the bytes is no UTF-8.
+static bool looks_like_text(const std::string &path) {
+    std::string head(1 << 16, '\0');
+    std::ifstream in(path, std::ios::binary);
+    in.read(head.data(), (std::streamsize)head.size());
+    head.resize((size_t)in.gcount());
+    long broken = 0;
+    repair_utf8(head, &broken);
+    return head.find('\0') == head.npos && broken * 10 <= (long)head.size();
+}
+
+std::vector<std::string> texts_below(const std::string &path) {
+    if (!fs::is_directory(path)) return {path};
+    std::vector<std::string> files;
+    int hidden = 0, binary = 0;
+    const auto options = fs::directory_options::skip_permission_denied;
+    for (fs::recursive_directory_iterator entry(path, options), end; entry != end; ++entry) {
+        if (entry->path().filename().string().starts_with('.')) {
+            entry.disable_recursion_pending();
+            hidden++;
+        } else if (entry->is_regular_file() && entry->file_size()) {
+            const bool text = looks_like_text(entry->path());
+            binary += !text;
+            if (text) files.push_back(entry->path());
+        }
+    }
+    const std::string left_out = cat("left out: ", hidden, " hidden, ", binary, " that are no text");
+    expect(!files.empty(), path, ": no texts in it (", left_out, ")");
+    if (hidden || binary) std::cerr << path << ": " << left_out << "\n";
+    std::sort(files.begin(), files.end());
+    return files;
 }
 
 // Where to cut a text near `at`: behind the end of a line, if there is one in the next `slack` bytes,
@@ -91,8 +119,7 @@ static uint64_t fingerprint(std::string_view text) {     // FNV-1a
 static size_t cut_near(std::string_view text, size_t at, size_t slack) {
     const size_t line = text.substr(at, slack).find('\n');
     if (line != std::string_view::npos) return at + line + 1;
-    while (at > 0 && (text[at] & 0xC0) == 0x80) at--;
-    return at;
+    return start_of_character(text, at);
 }
 
 // Writes the ids of one text, part by part; adds to the footer's counts and to `repaired`. The text in which
@@ -158,7 +185,7 @@ static std::optional<Footer> open_ids(const std::string &path, uint64_t made_of,
 // Every file of a folder is a document; so is a single file. The last twentieth of the bytes is held out, so
 // that tokenizers can be compared on the same text.
 static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
-    const std::vector<std::string> paths = files_below(source);
+    const std::vector<std::string> paths = texts_below(source);
     const std::string tokenizer_json = tokenizer.to_json();
     std::string ingredients = tokenizer_json;
     for (const std::string &path : paths)
@@ -168,15 +195,14 @@ static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint6
     const std::string stem = place.stem().string();
     std::ostringstream name;                             // one file for each pair of source and tokenizer
     if (stem.size() < 60) name << stem << "-";
-    name << std::hex << fingerprint(place.string() + tokenizer_json) << ".ids";
+    name << std::hex << hash_of(place.string() + tokenizer_json) << ".ids";
     const std::string target = cache_folder() + "/" + name.str();
 
     Corpus c;
     c.source = source;
     c.seed = seed;
-    const Footer f = {.made_of = fingerprint(ingredients),
-                      .train_bytes = 0,
-                      .width = tokenizer.size() <= 1 << 16 ? 2u : 4u};
+    const Footer f = {
+        .made_of = hash_of(ingredients), .train_bytes = 0, .width = tokenizer.size() <= 1 << 16 ? 2u : 4u};
     c.train.V = tokenizer.size();
     if (!open_ids(target, f.made_of, c.train)) {
         std::error_code cannot;
@@ -188,10 +214,13 @@ static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint6
     }
     const auto known = open_ids(target, f.made_of, c.train);
     expect(known, target, ": was replaced while it was read");
-    expect(known->tokens >= 40, "--data ", source, ": ", known->tokens, " tokens are too few to train on");
+    expect(known->tokens >= 40, "--data ", source, ": ", known->tokens,
+           " tokens are too few to train on and to hold a twentieth out; 40 are needed");
     c.valid = c.train;
     c.valid.first = c.train.count = known->train_tokens;
     c.valid.count = known->tokens - known->train_tokens;
+    expect(c.valid.count >= 2, "--data ", source, ": the last twentieth, which is held out, is ",
+           c.valid.count, " token; two are needed");
     c.valid_bytes_per_token = (double)(known->bytes - known->train_bytes) / c.valid.count;
     return c;
 }
@@ -250,8 +279,9 @@ Sequences windows(Corpus &c, const Tokenizer &tokenizer, long position, int B, i
             if (!tale.held_out) append_document(c.train.memory, tale.text, tokenizer);
         }
         if (c.next_story < 0) {
-            expect((long)c.train.size() > T, "--data ", c.source, ": ", c.train.size(),
-                   " tokens, fewer than one context of ", T);
+            if ((long)c.train.size() <= T)
+                fail(cat("--data ", c.source, ": ", c.train.size(), " tokens, fewer than one context of ", T),
+                     cat("--context ", c.train.size() - 1, " is the longest that fits"));
             start = window_start(c, g, T);
         }
         batch.push_back(c.train.read(start, T + 1));

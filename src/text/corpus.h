@@ -24,6 +24,9 @@ struct Corpus {                                          // tokens of a text, do
     std::vector<int> order;                              // of a file's windows in this round
     long order_round = -1;
 };
+// The texts of a folder in the same order everywhere, or just this file. Hidden files and what is no text are
+// left out, and said; so are, silently, empty files.
+std::vector<std::string> texts_below(const std::string &path);
 Corpus load_corpus(const std::string &source, const Tokenizer &, uint64_t seed);    // stories | FILE | FOLDER
 using Sequences = std::vector<std::vector<int>>;
 Sequences read_sequences(const std::string &file, int V);                          // ids, one sequence a line

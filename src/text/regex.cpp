@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "src/base/error.h"
+#include "src/base/utf8.h"
 
 #ifdef HAVE_PCRE2
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -98,19 +99,6 @@ std::string hex_ranges(const std::string &table) {
     return out + "}";
 }
 
-std::string shown(std::string_view text) {
-    std::string out;
-    int characters = 0;
-    for (size_t i = 0; i < text.size(); i++) {
-        const unsigned char byte = text[i];
-        if ((byte & 0xC0) != 0x80 && ++characters > 60) return out + "...";
-        const bool c1 = byte == 0xC2 && i + 1 < text.size() && (unsigned char)text[i + 1] < 0xA0;
-        out += byte < 32 || byte == 127 || c1 ? '?' : (char)byte;
-        i += c1;
-    }
-    return out;
-}
-
 // Reads a pattern from left to right and writes it anew. It knows every construct that both engines
 // read alike, and what to write for those that differ; all else is refused by name. So nothing reaches
 // PCRE2 that was not looked at.
@@ -138,12 +126,12 @@ private:
     char letter = 0;                                           // under (?i): the letter just before, or 0
 
     [[noreturn]] void refuse(const std::string &what) const {
-        fail(cat("regex: ", what, " is not supported: ", shown(pattern)),
+        fail(cat("regex: ", what, " is not supported: ", in_quotes(pattern)),
              "the reference engine gives it another meaning, or none");
     }
 
     [[noreturn]] void wrong(const std::string &what) const {
-        fail(cat("regex: ", what, ": ", shown(pattern)));
+        fail(cat("regex: ", what, ": ", in_quotes(pattern)));
     }
 
     bool next_is(std::string_view text) const { return pattern.compare(at, text.size(), text) == 0; }
@@ -210,7 +198,7 @@ private:
             open.back().ignores_case = next_is("(?i)");
             at += next_is("(?i)") ? 4 : 5;
         } else if (next_is("(?") || next_is("(*")) {
-            refuse(pattern.substr(at, 3));
+            refuse(in_quotes(pattern.substr(at, 3)));
         } else {
             if (open.back().looks_behind) refuse("a group with a number inside a look-behind");
             open_group("(", false, false);
@@ -251,15 +239,10 @@ private:
     }
 
     Character read_character() {
-        const unsigned char first = pattern[at++];
-        if (first < 128) return character(first);
-        long code = first & (first < 0xE0 ? 31 : first < 0xF0 ? 15 : 7);
-        std::string text(1, (char)first);
-        for (; at < pattern.size() && (pattern[at] & 0xC0) == 0x80; at++) {
-            code = code << 6 | (pattern[at] & 63);
-            text += pattern[at];
-        }
-        return {text, code};
+        const auto [length, state, code] = ::character_at(pattern, at);
+        if (state != ::Character::whole) wrong("is not UTF-8");
+        at += length;
+        return code < 128 ? character(code) : Character{pattern.substr(at - length, length), code};
     }
 
     // \x41 (below 80 only: above, it is a byte there), \x{4E00}, \\u4E00; `at` is on the x or u.
@@ -399,7 +382,7 @@ private:
                 return "\\p{sc:" + std::string(script) + "}" + (*added ? hex_ranges(added) : "");
         if (!name.empty()) name[0] = (char)std::toupper((unsigned char)name[0]);
         if (std::find(std::begin(categories), std::end(categories), name) == std::end(categories))
-            refuse("\\p{" + shown(given) + "}");
+            refuse("the class " + in_quotes(given));
         return category(name);
     }
 
@@ -495,7 +478,7 @@ Regex::Regex(const std::string &pattern, bool literal) : compiled(std::make_shar
     if (!compiled->code) {
         PCRE2_UCHAR message[128];
         pcre2_get_error_message(error, message, sizeof message);
-        fail(cat("regex: ", (const char *)message, ": ", shown(pattern)));
+        fail(cat("regex: ", (const char *)message, ": ", in_quotes(pattern)));
     }
     compiled->machine_code = pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE) == 0;
     compiled->result = pcre2_match_data_create_from_pattern(compiled->code, nullptr);
@@ -515,10 +498,10 @@ bool Regex::find(std::string_view subject, size_t from, size_t *begin, size_t *e
     if (found < 0) {
         PCRE2_UCHAR message[128];
         pcre2_get_error_message(found, message, sizeof message);
-        fail(cat("regex: ", (const char *)message, ": ", shown(c.pattern)), "does this pattern explode?");
+        fail(cat("regex: ", (const char *)message, ": ", in_quotes(c.pattern)), "does this pattern explode?");
     }
     const PCRE2_SIZE *span = pcre2_get_ovector_pointer(c.result);
-    expect(span[0] <= span[1], "regex: a match that ends before it begins (\\K): ", shown(c.pattern));
+    expect(span[0] <= span[1], "regex: a match that ends before it begins (\\K): ", in_quotes(c.pattern));
     *begin = span[0];
     *end = span[1];
     return true;

@@ -21,7 +21,5 @@ private:
     std::shared_ptr<Compiled> compiled;
 };
 
-std::string shown(
-    std::string_view text);     // hostile text in an error message: one line, at most 60 characters
 std::string hex_ranges(const std::string &table);                         // "41-5A 61": \x{41}-\x{5A}\x{61}
 std::string translate_regex(const std::string &oniguruma);                // to PCRE2's dialect, Unicode 16

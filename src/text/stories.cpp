@@ -13,6 +13,7 @@
 //             [6] ways to get a thing   [7] plots   [8] a tale, a set
 #include "src/text/stories.h"
 #include "src/base/error.h"
+#include "src/base/random.h"
 
 #include <iterator>
 
@@ -145,17 +146,10 @@ bool next_to(int p, int q) {
 
 // ------------------------------------------------------------------------------------------------- [2] dice
 
-// splitmix64: each roll is a fixed function of the last state, on every machine (std's distributions are
-// not). Two rolls stand in one expression only inside braces: there alone C++ says which of them comes first.
-struct Dice {
-    uint64_t state;
-    uint64_t roll() {
-        uint64_t z = state += 0x9E3779B97F4A7C15;
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
-        z = (z ^ z >> 27) * 0x94D049BB133111EB;
-        return z ^ z >> 31;
-    }
-    int below(int n) { return int((roll() >> 32) * uint64_t(n) >> 32); }
+// Each roll is a fixed function of the last state, on every machine (std's distributions are not). Two rolls
+// stand in one expression only inside braces: there alone C++ says which of them comes first.
+struct Dice : Random {
+    int below(int n) { return int((next() >> 32) * uint64_t(n) >> 32); }       // by the high bits
     bool chance(int percent) { return below(100) < percent; }
     template <class Row, size_t n> const Row &one_of(const Row (&table)[n]) { return table[below(n)]; }
 };
@@ -1328,7 +1322,7 @@ static const Noun &draw_noun(Dice &dice, About about) {
 
 static Cast cast(uint64_t seed, long index) {
     Dice dice{seed * 0xD1342543DE82EF95 ^ uint64_t(index) * 0xA0761D6478BD642F};
-    dice.roll();
+    dice.next();
     Cast c;
     c.plot = &dice.one_of(plots);
     bool plain_pal = c.plot->play == &Teller::stuck;
@@ -1339,12 +1333,12 @@ static Cast cast(uint64_t seed, long index) {
     while (c.who[helper].name == c.who[hero].name || c.who[helper].name == c.who[pal].name);
     c.noun = &draw_noun(dice, c.plot->about);
     c.look = c.plot->about == a_food ? dice.one_of(tastes) : dice.one_of(colours);
-    c.telling = dice.roll();
+    c.telling = dice.next();
 
     // The split: a hash of hero, friend, object and plot, which every text names; one in sixteen is held out.
-    uint64_t hash = 0xCBF29CE484222325;                             // FNV-1a
+    uint64_t hash = hash_of("");
     for (string_view part : {c.who[hero].name->text, c.who[pal].name->text, c.noun->text, c.plot->name})
-        for (char letter : part) hash = (hash ^ uint8_t(letter)) * 0x100000001B3;
+        hash = hash_of(part, hash);
     c.held_out = (hash ^ hash >> 32) % 16 == 0;
     return c;
 }

@@ -16,11 +16,11 @@ struct Hash {
 template <class Value> using StringMap = std::unordered_map<std::string, Value, Hash, std::equal_to<>>;
 
 struct Merge { int left, right, result; };                     // two neighbours become one
-struct AddedToken {
+struct AddedToken {                                            // found before anything else
     std::string text;
     int id;
     bool special, normalized;
-};                                                                            // found before anything else
+};
 
 // One pre-tokeniser: it cuts each piece into matches of a pattern and the gaps between them.
 struct Stage {
@@ -40,6 +40,7 @@ struct Tokenizer {
     std::vector<Stage> stages;
     std::vector<AddedToken> added;
     bool ignore_merges = false;                                // a piece that is a token is not merged
+    bool decodes = true;                                       // false: the file says null; decode() refuses
     std::vector<std::string> notes;                            // what a reader of the file should be told
 
     void prepare();
@@ -73,7 +74,7 @@ Tokenizer load_tokenizer(const std::string &name);          // "bytes", a tokeni
 Tokenizer parse_tokenizer(const std::string &json, const std::string &name);
 std::vector<Stage> pretokenizer(const std::string &name);      // v3, coder, llm, none
 std::vector<AddedToken> usual_added_tokens();                  // what a tokenizer trained here gets
-std::string repair_utf8(std::string_view text, long *repaired = nullptr);   // broken characters become U+FFFD
+bool has_all_bytes(const StringMap<int> &ids);                 // the letters of all 256
 
 // Learns merges: read() every text, then train().
 struct Trainer {

@@ -100,7 +100,7 @@ std::string bytes_of_file(const std::string &name) { return read_text(name, 1 <<
 
 }  // namespace
 
-// ---------------------------------------------------------------- [1] whole files
+// ------------------------------------------------------------------------------------------- [1] whole files
 
 TEST_CASE("files: a mapping shows the bytes of its file, and moving it does not copy them") {
     const Folder folder;
@@ -191,6 +191,30 @@ TEST_CASE("files: writing where nothing can be written is an error, and devices 
     CHECK(folder.files() == 0);
 }
 
+TEST_CASE("files: a symbolic link stays one, and what it leads to is replaced, be it there or not") {
+    namespace fs = std::filesystem;
+    const Folder folder;
+    fs::create_directory(folder / "real");
+    fs::create_symlink("real", folder / "alias");
+    fs::create_symlink("alias/a", folder / "link");
+    fs::create_symlink((folder.at / "link").string(), folder / "longer");
+    for (const char *text : {"first", "second"}) {
+        AtomicFile file(folder / "longer");
+        file.write(text, strlen(text));
+        CHECK(std::distance(fs::directory_iterator(folder / "real"), {}) == 1 + (*text == 's'));
+        file.commit();
+        CHECK(read_text(folder / "real/a", 100) == text);
+    }
+    CHECK(fs::read_symlink(folder / "link") == "alias/a");
+    CHECK(fs::is_symlink(folder / "longer"));
+    CHECK(std::distance(fs::directory_iterator(folder / "real"), {}) == 1);
+    fs::create_symlink("/dev/null", folder / "null");
+    contains(error_of([&] { write_atomically(folder / "null", "x"); }), "/dev/null: is not a plain file");
+    fs::create_symlink("b", folder / "a");
+    fs::create_symlink("a", folder / "b");
+    contains(error_of([&] { write_atomically(folder / "a", "x"); }), "in a circle");
+}
+
 TEST_CASE("files: when the disk refuses a write, the cause is told and the old file stays, alone") {
     const Folder folder;
     folder.put("a", "before");
@@ -207,7 +231,7 @@ TEST_CASE("files: when the disk refuses a write, the cause is told and the old f
     CHECK(folder.files() == 1);
 }
 
-// ---------------------------------------------------------------- [2] JSON
+// -------------------------------------------------------------------------------------------------- [2] JSON
 
 TEST_CASE("json: every kind of value is read, and keys keep the order of the file") {
     const Json json =
@@ -226,6 +250,10 @@ TEST_CASE("json: an error names the file, the line, the column and what was foun
              "line 1, column 6: parsing object separator - unexpected number literal");
     contains(refused_json(""), "line 1, column 1: parsing value - unexpected end of input");
     contains(refused_json("{\"a\": 1,\n"), "line 2, column 1: parsing object key - unexpected end of input");
+}
+
+TEST_CASE("json: of a text that is a line of a file, errors name the line of the file") {
+    contains(error_of([] { parse_json("{\"a\": x}", "in.jsonl", 17); }), "in.jsonl: line 17, column 7: ");
 }
 
 TEST_CASE("json: what the standard does not allow is refused") {
@@ -368,7 +396,7 @@ TEST_CASE("json: a NaN, an infinity and bytes that are no text cannot be written
     contains(error_of([] { dump_json({{"a", "\xFF"}}); }), "not UTF-8");
 }
 
-// ---------------------------------------------------------------- [3] safetensors, in
+// --------------------------------------------------------------------------------------- [3] safetensors, in
 
 TEST_CASE("safetensors: a good file gives its tensors, shapes, bytes and metadata") {
     const float numbers[3] = {1.5f, -2.0f, 0.25f};
@@ -619,7 +647,7 @@ TEST_CASE("safetensors: 64-bit integers are read if they fit 32 bits, and else r
              "tensor 'far': element 0 is 2147483648, beyond 32");
 }
 
-// ---------------------------------------------------------------- [4] safetensors, out
+// -------------------------------------------------------------------------------------- [4] safetensors, out
 
 TEST_CASE("safetensors: what is written is read back, bit by bit") {
     const Folder folder;
@@ -704,7 +732,7 @@ TEST_CASE("safetensors: two tensors of one name cannot be written, nor one that 
     CHECK(folder.files() == 0);
 }
 
-// ---------------------------------------------------------------- [5] a model's weights
+// ------------------------------------------------------------------------------------- [5] a model's weights
 
 namespace {
 

@@ -32,6 +32,15 @@ says 1 "E_PARSE" long.lean
 holds "a long line is cut on both sides" "$(sed -n 2p out | sed -E 's/^\.\.\..*\.\.\.$/cut/')" = cut
 { echo "theorem thm0 (p : Prop) (h : p) : p := by"; echo "  oops"; } >first.lean
 says 1 "  h : p" first.lean
+printf 'theorem thm0 (p : Prop) : p → p := by\r\n    intro h\r\n    exact h' >dos.lean
+says 0 "dos.lean: complete, 2 steps" dos.lean
+printf 'theorem thm0 (p : Prop) : p → p := by\r\n    exact oops\r\n' >dos.lean
+says 1 "    exact oops" dos.lean
+holds "the end of a line is not shown" "$(grep -c '000D' out)" = 0
+{ echo "/-- It commutes. -/"; echo "$good"; } >doc.lean
+says 0 "doc.lean: complete, 2 steps" doc.lean
+echo "/-- Lost. -/" >>doc.lean
+says 1 "doc.lean:5:0: E_LEX: a doc comment with no theorem behind it" doc.lean
 
 # Options that would mean nothing
 refused "--out means nothing with a FILE" good.lean --out good.lean
@@ -57,18 +66,18 @@ refused "empty.jsonl holds no text" --jsonl empty.jsonl
 refused "is a folder" --jsonl .
 refused "cannot read" --jsonl none.jsonl
 printf '{"source": "x"}\n\n{"source": 3}\n' >three.jsonl
-refused "three.jsonl:3: no JSON object with a text" --jsonl three.jsonl
+refused "three.jsonl: line 3: no JSON object with a text" --jsonl three.jsonl
 for id in null true '[1]' '{"a": 1}'; do
     echo "{\"source\": \"x\", \"id\": $id}" >id.jsonl
-    refused "id.jsonl:1: \`id\` is neither" --jsonl id.jsonl
+    refused "id.jsonl: line 1: \`id\` is neither" --jsonl id.jsonl
 done
 nested() { printf "$2%.0s" $(seq "$1"); }
 echo "{\"source\": \"x\", \"id\": $(nested 50000 '[')$(nested 50000 ']')}" >deep.jsonl
-refused "deep.jsonl:1:" --jsonl deep.jsonl
+refused "deep.jsonl: line 1, column" --jsonl deep.jsonl
 echo "$(nested 100000 '[')" >deeper.jsonl
-refused "deeper.jsonl:1:" --jsonl deeper.jsonl
+refused "deeper.jsonl: line 1, column" --jsonl deeper.jsonl
 echo '{"source": "x"' >cut.jsonl
-refused "cut.jsonl:1:" --jsonl cut.jsonl
+refused "cut.jsonl: line 1, column 15" --jsonl cut.jsonl
 
 # --out is written at the end, whole, or not at all
 says 0 "1 complete" --jsonl good.jsonl --out verdicts.jsonl
@@ -78,7 +87,7 @@ refused "is the file that --jsonl reads" --jsonl kept.jsonl --out kept.jsonl
 ln -s kept.jsonl link.jsonl
 refused "is the file that --jsonl reads" --jsonl kept.jsonl --out link.jsonl
 holds "the input is as it was" "$(cat kept.jsonl)" = "$(cat good.jsonl)"
-refused "three.jsonl:3" --jsonl three.jsonl --out verdicts.jsonl
+refused "three.jsonl: line 3" --jsonl three.jsonl --out verdicts.jsonl
 holds "an error leaves the old verdicts" "$(wc -l <verdicts.jsonl)" = 1
 refused "D9 is none" --generate 3 --difficulty D9 --out verdicts.jsonl
 refused "none.jsonl" --jsonl none.jsonl --out verdicts.jsonl

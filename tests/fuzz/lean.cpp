@@ -187,14 +187,14 @@ static const char *const vocabulary[] = {"h",
                                          "intro h9\n  ",
                                          "apply h1\n  "};
 
-static void edit(std::string &s, lean::Random &random) {
+static void edit(std::string &s, Random &random) {
     std::vector<std::string> lines = split_lines(s);
     size_t at = s.empty() ? 0 : size_t(random.below(int(s.size())));
     size_t i = lines.empty() ? 0 : size_t(random.below(int(lines.size())));
     size_t j = lines.empty() ? 0 : size_t(random.below(int(lines.size())));
     const char *word = vocabulary[random.below(int(std::size(vocabulary)))];
     std::string out;
-    switch (random.below(12)) {
+    switch (random.below(15)) {
     case 0: s.insert(at, word); return;
     case 1: s.erase(at, size_t(1 + random.below(4))); return;
     case 2: {      // one name for another
@@ -218,7 +218,17 @@ static void edit(std::string &s, lean::Random &random) {
         if (blank != std::string::npos) s.insert(blank, random.chance(50) ? " " : "/- c -/");
         return;
     }
-    case 10: lines.insert(lines.begin() + long(i), "-- c\n"); break;
+    case 10: lines.insert(lines.begin() + long(i), random.chance(50) ? "-- c\n" : "/-- c -/\n"); break;
+    case 11:
+        for (std::string &l : lines) l.insert(0, std::min(l.find_first_not_of(' '), l.size()), ' ');
+        break;
+    case 12:
+        for (std::string &l : lines)
+            if (l.ends_with('\n')) l.insert(l.size() - 1, "\r");
+        break;
+    case 13:
+        if (s.ends_with('\n')) s.pop_back();
+        return;
     default: {      // left for right, one symbol for another
         size_t space = s.find(' ', at), end = s.find_first_of(" \n", std::min(space, s.size() - 1) + 1);
         if (space != std::string::npos && end != std::string::npos)
@@ -230,7 +240,7 @@ static void edit(std::string &s, lean::Random &random) {
     s = out;
 }
 
-static std::string fresh_proof(lean::Random &random) {
+static std::string fresh_proof(Random &random) {
     static lean::Generator prop(1), nat(2, true);
     static std::vector<std::string> pool;
     if (pool.size() < 400) pool.push_back((random.chance(70) ? prop : nat).next().source);
@@ -238,7 +248,7 @@ static std::string fresh_proof(lean::Random &random) {
 }
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed) {
-    lean::Random random{seed};
+    Random random{seed};
     std::string s(reinterpret_cast<char *>(data), size);
     if (random.chance(30) || s.size() < 20) s = fresh_proof(random);
     for (int edits = random.below(4); edits > 0 && s.size() > 10; edits--) edit(s, random);
@@ -250,7 +260,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max
 #ifdef PLAIN
 int main(int argc, char **argv) {
     long n = argc > 1 ? atol(argv[1]) : 10000;
-    lean::Random seeds{argc > 2 ? strtoull(argv[2], nullptr, 10) : 1};
+    Random seeds{argc > 2 ? strtoull(argv[2], nullptr, 10) : 1};
     std::vector<uint8_t> buffer(3000);
     size_t size = 0;
     LLVMFuzzerInitialize(nullptr, nullptr);

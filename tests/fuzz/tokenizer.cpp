@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "src/base/error.h"
+#include "src/base/utf8.h"
 #include "src/text/regex.h"
 #include "src/text/tokenizer.h"
 

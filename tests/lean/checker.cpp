@@ -1,6 +1,6 @@
 // The proof checker, rule by rule: each test is named by what the rule says. Then the vectors, the verdicts
 // of the real Lean. Proofs are written as lists of lines; two blanks of indentation are added. Theorems and
-// the verb are in lean_theorems.cpp.
+// the verb are in theorems.cpp.
 #ifdef LEAN_STANDALONE
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #endif
@@ -69,7 +69,7 @@ std::string printed(const std::string &form) {
 
 }  // namespace
 
-// ---------------------------------------------------------------- bytes, names, spaces
+// -------------------------------------------------------------------------------------- bytes, names, spaces
 
 TEST_CASE("lean: an ASCII spelling of a symbol is refused, so that canonical forms are unique") {
     for (const char *form : {"p -> p", "p /\\ p", "p \\/ p", "p <-> p"})
@@ -78,7 +78,7 @@ TEST_CASE("lean: an ASCII spelling of a symbol is refused, so that canonical for
 }
 
 TEST_CASE("lean: outside comments only tokens, blanks and newlines are legal") {
-    for (const char *byte : {"\t", "\r", "\f", "\v", "\x01", "\xef\xbb\xbf", "\xc2\xa0", "\xe2\x80\x8b",
+    for (const char *byte : {"\t", "\r.", "\f", "\v", "\x01", "\xef\xbb\xbf", "\xc2\xa0", "\xe2\x80\x8b",
                              "\xd0\xbd", "\x7f", ";", "#", "₁"}) {
         CHECK(prove("p → p", {"intro h", std::string("exact ") + byte + "h"}) == "E_LEX");
         CHECK(prove("p → p", {"intro h", std::string("exact h") + byte}) == "E_LEX");
@@ -104,14 +104,55 @@ TEST_CASE("lean: the text is valid UTF-8, in comments too") {
     }
 }
 
-TEST_CASE("lean: the text ends with a newline") {
-    std::string text = theorem(": True", {"constructor"});
-    CHECK(judge(text) == "complete");
+TEST_CASE("lean: the last line needs no newline, and is a step like the others") {
+    std::string text = theorem(": p → p", {"intro h", "exact h"});
     text.pop_back();
-    CHECK(judge(text) == "E_LAYOUT");
-    CHECK(judge(text + "\n  ") == "E_LAYOUT");
-    CHECK(judge(text + "\n-- c") == "E_LAYOUT");
+    for (const char *end : {"", "\n", "\n  ", "\n-- c", " -- c", " /- c\n -/"})
+        CHECK(judge(text + end) == "complete");
+    CHECK(judge(text + "\n/- c") == "E_LEX");
     CHECK(judge("") == "E_PARSE");
+    const Result r = run(text);
+    REQUIRE(r.steps.size() == 2);
+    CHECK(r.steps[1].text == "  exact h");
+    CHECK(r.final_state == "no goals\n");
+    CHECK(judge(truncate(r)) == "complete");
+    CHECK(judge("theorem thm0 (p : Prop) : True := by") == "E_LAYOUT");
+    const Result open = run("theorem thm0 (p : Prop) : p → p := by\n  intro h");
+    CHECK(open.error.code == E_UNSOLVED);
+    REQUIRE(open.steps.size() == 1);
+    CHECK(judge(resume_prompt(open) + "  exact h") == "complete");
+}
+
+TEST_CASE("lean: lines may end as in DOS, in comments too, and columns stay") {
+    std::string text = theorem(": p → p", {"-- c", "intro h /- a", "b -/", "exact h"}), dos;
+    for (char c : text) dos += c == '\n' ? "\r\n" : std::string(1, c);
+    CHECK(judge(dos) == "complete");
+    CHECK(judge(dos.substr(0, dos.size() - 2)) == "complete");
+    CHECK(judge(dos.substr(0, dos.size() - 1)) == "E_LEX");          // a lone CR is no end of a line
+    const Result r = run(dos);
+    REQUIRE(r.steps.size() == 2);
+    CHECK(r.steps[1].text == "  exact h\r\n");
+    CHECK(judge(truncate(r)) == "complete");
+    const Result wrong = run("theorem thm0 (p : Prop) : p → p := by\r\n  intro h\r\n  exact oops\r\n");
+    CHECK(wrong.error.line == 3);
+    CHECK(wrong.error.column == 8);
+}
+
+TEST_CASE("lean: a doc comment stands in column 0 before a theorem, and nowhere else") {
+    const std::string one = "theorem thm0 (p : Prop) : True := by\n  constructor\n";
+    const std::string two = "theorem thm1 (p : Prop) : True := by\n  constructor\n";
+    CHECK(judge("/-- doc -/\n" + one + "/-- more\n  lines → -/\n\n-- c\n" + two) == "complete");
+    for (const std::string &bad :
+         {one + "/-- doc -/\n", "/-- a -/\n/-- b -/\n" + one, "/-- a -/\n/- c -/\n/-- b -/\n" + one,
+          " /-- doc -/\n" + one, "/--doc -/\n" + one, "/---/\n" + one, "/--/\n" + one, "/-! doc -/\n" + one,
+          "/-- no end\n" + one, "/-- a /- b -/ -/\n" + one, "/-- [x](lean-manual://y) -/\n" + one,
+          "/-- a\r -/\n" + one, one + "  /-- doc -/\n" + two})
+        CHECK_MESSAGE(judge(bad) == "E_LEX", bad);
+    CHECK(judge("/-- doc -/ " + one) == "E_LAYOUT");
+    CHECK(judge("theorem thm0 (p : Prop) : p → p := by\n/-- doc -/\n  intro h\n  exact h\n") == "E_LEX");
+    const Result r = run("/-- doc -/\n" + one + "/-- doc -/\n" + two);
+    CHECK(truncate(r) == "/-- doc -/\n" + one + "/-- doc -/\n" + two);
+    CHECK(run(one + "/-- lost -/\n").error.line == 3);
 }
 
 TEST_CASE("lean: names are p to u, h and h1 to h99, and thm with more; nothing else") {
@@ -170,7 +211,7 @@ TEST_CASE("lean: a projection has no space around its dot, and is .1 .2 .left .r
         CHECK(prove_with("(h : p ∧ q) : p", {std::string("exact ") + bad}) == "E_LEX");
 }
 
-// ---------------------------------------------------------------- comments and layout
+// --------------------------------------------------------------------------------------- comments and layout
 
 TEST_CASE("lean: -- runs to the end of its line, and a /- in it opens nothing") {
     CHECK(prove("True", {"-- a /- b", "constructor -- c -/"}) == "complete");
@@ -218,17 +259,31 @@ TEST_CASE("lean: a header is one line in column 0, ending in := by") {
     CHECK(judge("theorem thm0 (p : Prop) (h : p) : p := h\n") == "E_PARSE");
 }
 
-TEST_CASE("lean: tactics of a theorem start in column 2, those of a nested block exactly two deeper") {
-    CHECK(judge("theorem thm0 (p : Prop) : True := by\n   constructor\n") == "E_LAYOUT");
-    CHECK(judge("theorem thm0 (p : Prop) : True := by\n constructor\n") == "E_LAYOUT");
+TEST_CASE("lean: a block is two columns deeper than what opens it, or four") {
+    for (const char *indent : {" ", "   ", "     ", "      "})
+        CHECK(judge(cat("theorem thm0 (p : Prop) : True := by\n", indent, "constructor\n")) == "E_LAYOUT");
+    CHECK(judge("theorem thm0 (p : Prop) : True := by\n    constructor\n") == "complete");
     CHECK(judge("theorem thm0 (p : Prop) : True := by\n") == "E_LAYOUT");
-    for (const char *indent : {"", " ", "   ", "    "})
+    for (const char *indent : {"", " ", "   ", "     ", "      "})
         CHECK(prove_with("(h : p) : p", {"have h1 : p := by", std::string(indent) + "exact h", "exact h1"}) !=
               "complete");
-    CHECK(prove_with("(h : p) : p", {"have h1 : p := by", "  exact h", "exact h1"}) == "complete");
+    for (const char *indent : {"  ", "    "})
+        CHECK(prove_with("(h : p) : p", {"have h1 : p := by", std::string(indent) + "exact h", "exact h1"}) ==
+              "complete");
     CHECK(prove_with("(h : p) : p ∧ p", {"· have h1 : p := by", "    exact h", "  exact ⟨h1, h1⟩"}) ==
           "complete");
     CHECK(prove_with("(h : p) : p ∧ p", {"constructor", " exact h", "exact h"}) == "E_LAYOUT");
+    CHECK(prove_with("(h : p) : p ∧ p", {"have h1 : p := by", "    exact h", "  exact ⟨h1, h1⟩"}) ==
+          "E_LAYOUT");                                               // between the two blocks
+    const std::string four =
+        "theorem thm0 (p q : Prop) : p ∨ q → q ∨ p := by\n    intro h\n    cases h with\n"
+        "    | inl h =>\n        right\n        exact h\n    | inr h =>\n      left\n"
+        "      exact h\n";
+    CHECK(judge(four) == "complete");
+    const Result r = run(four);
+    std::vector<int> indents;
+    for (const Step &s : r.steps) indents.push_back(s.indent);
+    CHECK(indents == std::vector<int>{4, 8, 4, 6, 4});
 }
 
 TEST_CASE("lean: one tactic a line, and none goes on below") {
@@ -256,7 +311,7 @@ TEST_CASE("lean: after a bullet and one space the first tactic stands on the sam
     CHECK(prove_with(h, {"constructor", "·   ", "· exact h"}) == "E_LAYOUT");
 }
 
-// ---------------------------------------------------------------- formulas
+// -------------------------------------------------------------------------------------------------- formulas
 
 TEST_CASE("lean: precedences are Lean's") {
     CHECK(printed("(((¬p) ∧ q) → r) ↔ s") == "¬p ∧ q → r ↔ s");
@@ -294,7 +349,7 @@ TEST_CASE("lean: ¬A is A → False, at any depth") {
     CHECK(prove_with("(h : p ↔ q) : (p → q) ∧ (q → p)", {"exact h"}) == "E_TYPE_MISMATCH");
 }
 
-// ---------------------------------------------------------------- state
+// ----------------------------------------------------------------------------------------------------- state
 
 TEST_CASE("lean: a new hypothesis name must be new, also in fun; a consumed name is free again") {
     CHECK(prove("p → p → p", {"intro h h", "exact h"}) == "E_NAME_USED");
@@ -329,7 +384,7 @@ TEST_CASE("lean: inside a block the goals outside wait behind its own") {
           "h1 : q\n⊢ False\n\nh : p\n⊢ r\n");
 }
 
-// ---------------------------------------------------------------- terms
+// ----------------------------------------------------------------------------------------------------- terms
 
 TEST_CASE("lean: projections of ∧ are .1 .2 .left .right, of ↔ .1 .2 .mp .mpr") {
     for (const char *ok : {".1", ".left"})
@@ -385,7 +440,7 @@ TEST_CASE("lean: the constants prove what they say, with all their arguments") {
                   .error.message.find("is outside the subset") != std::string::npos);
 }
 
-// ---------------------------------------------------------------- tactics
+// --------------------------------------------------------------------------------------------------- tactics
 
 TEST_CASE("lean: intro needs an implication at each step, and unfolds ¬ only") {
     CHECK(prove("p → ¬p → q", {"intro h h1", "exact absurd h h1"}) == "complete");
@@ -512,7 +567,7 @@ TEST_CASE("lean: sorry closes a goal; the proof passes but is not complete") {
     CHECK(r.sorries == 2);
 }
 
-// ---------------------------------------------------------------- result and limits
+// ----------------------------------------------------------------------------------------- result and limits
 
 TEST_CASE("lean: an error is one line with code, line and column, and the first one stops the run") {
     Result r = run(theorem("(h : p → q) : r", {"constructor", "apply h"}));
@@ -601,7 +656,7 @@ TEST_CASE("lean: a checker has no memory of earlier texts") {
     CHECK(first.steps[0].state_after() == again.steps[0].state_after());
 }
 
-// ---------------------------------------------------------------- steps
+// ----------------------------------------------------------------------------------------------------- steps
 
 TEST_CASE("lean: a step ends with the line on which a tactic finishes, with the comments before it") {
     std::string text = theorem("(h : p ∧ q) : q", {"-- first", "have h1 : q := by", "  -- inner",
@@ -669,7 +724,7 @@ TEST_CASE("lean: the goals shown at an error are those of the line that fails") 
     auto goals = [](const std::string &statement, const Lines &lines) {
         return run(theorem(statement, lines)).final_state;
     };
-    for (const char *bad : {"left", "oops", "  assumption", "exact h1", "exact #"})
+    for (const char *bad : {"left", "oops", "   assumption", "exact h1", "exact #"})
         CHECK(goals("(h : p) : p", {bad}) == "h : p\n⊢ p\n");
     for (const char *bad : {"left", "oops", "   exact h", "intro h", "#"})
         CHECK(goals("(h : p) : q", {"have h1 : p := by", std::string("  ") + bad}) ==
@@ -737,7 +792,7 @@ TEST_CASE("lean: a line whose newline hides in a comment is no place to cut") {
     CHECK(r.steps.size() == 1);
 }
 
-// ---------------------------------------------------------------- the vectors
+// ----------------------------------------------------------------------------------------------- the vectors
 
 TEST_CASE("lean: vectors that must be accepted") {
     CHECK(prove("p ∧ q → q ∧ p", {"intro h", "rcases h with ⟨h1, h2⟩", "exact ⟨h2, h1⟩"}) == "complete");
@@ -782,7 +837,7 @@ TEST_CASE("lean: vectors that must be rejected, with their codes") {
     CHECK(prove("p ∨ q → p", {"intro h", "rcases h with ⟨h1, h2⟩"}) == "E_CASES");
 }
 
-// ---------------------------------------------------------------- level 2
+// --------------------------------------------------------------------------------------------------- level 2
 
 TEST_CASE("lean nat: vectors that must be accepted") {
     CHECK(prove_sum(": a + 0 = 0 + a", {"rw [Nat.add_zero a]", "rw [Nat.zero_add a]"}) == "complete");
@@ -920,7 +975,7 @@ TEST_CASE("lean nat: what unfolds too far is E_LIMIT") {
     CHECK(prove_sum("(h : a * 150 * 150 = b) : a * 150 * (100 + 50) = b", {"rw [h]"}) == "E_LIMIT");
 }
 
-// ---------------------------------------------------------------- the verdicts of Lean
+// -------------------------------------------------------------------------------------- the verdicts of Lean
 
 TEST_CASE("lean: what Lean rejects is refused, what is marked complete accepted, and codes stay") {
     std::ifstream in("data/golden/lean_verdicts.jsonl");

@@ -18,7 +18,7 @@ void must(bool yes, const std::string &why) {
     if (!yes) no(why);
 }
 
-// ---------------------------------------------------------------- text
+// ------------------------------------------------------------------------------------------------------ text
 
 using Text = std::vector<uint32_t>;  // code points
 
@@ -52,8 +52,20 @@ bool forbidden_in_comment(uint32_t c) {
     return false;
 }
 
-// Every comment becomes blanks; newlines stay.
+bool letter_or_digit(uint32_t c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '\'';
+}
+
+std::string run_of_letters(const Text &t, size_t from) {
+    std::string s;
+    while (from < t.size() && letter_or_digit(t[from])) s += char(t[from++]);
+    return s;
+}
+
+// Every comment becomes blanks; newlines stay. What follows a doc comment is a theorem.
 void blank_comments(Text &t) {
+    std::vector<std::pair<size_t, size_t>> docs;
     auto is = [&](size_t i, const char *two) {
         return i + 1 < t.size() && t[i] == uint32_t(two[0]) && t[i + 1] == uint32_t(two[1]);
     };
@@ -66,12 +78,29 @@ void blank_comments(Text &t) {
             for (; i < t.size() && t[i] != '\n'; i++) wipe(i);
         } else if (is(i, "/-")) {
             size_t j = i + 2;
-            must(j >= t.size() || (t[j] != '-' && t[j] != '!'), "doc comment");
+            const bool doc = j < t.size() && t[j] == '-';
+            if (doc) {
+                must(i == 0 || t[i - 1] == '\n', "a doc comment in column 0");
+                j++;
+                must(j < t.size() && (t[j] == ' ' || t[j] == '\n'), "a blank in a doc comment");
+            }
+            must(j >= t.size() || t[j] != '!', "a module's comment");
             for (; !is(j, "-/"); j++)
                 must(j < t.size() && !is(j, "/-"), "a comment that has no end, or a nested one");
+            const std::string link = "lean-manual";
+            const auto found =
+                std::search(t.begin() + long(i), t.begin() + long(j), link.begin(), link.end());
+            must(!doc || found == t.begin() + long(j), "a link to the manual");
+            if (doc) docs.push_back({i, j + 2});
             for (; i < j + 2; i++) wipe(i);
             i--;
         }
+    }
+    for (size_t d = 0; d < docs.size(); d++) {
+        size_t next = docs[d].second;
+        while (next < t.size() && (t[next] == ' ' || t[next] == '\n')) next++;
+        must(d + 1 == docs.size() || next < docs[d + 1].first, "a theorem between two doc comments");
+        must(run_of_letters(t, next) == "theorem", "a theorem after a doc comment");
     }
 }
 
@@ -93,11 +122,6 @@ std::string encode(uint32_t c) {
     return s;
 }
 
-bool letter_or_digit(uint32_t c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '\'';
-}
-
 bool is_hypothesis(const std::string &s) {
     if (s.empty() || s[0] != 'h' || s.size() > 3) return false;
     for (size_t i = 1; i < s.size(); i++)
@@ -111,12 +135,6 @@ const std::set<std::string> dotted = {
     "Nat.add_comm", "Nat.add_assoc", "Nat.zero_add", "Nat.add_zero", "Nat.mul_comm", "Nat.mul_assoc",
     "Nat.mul_add",  "Nat.add_mul",   "Nat.mul_one",  "Nat.one_mul",  "Nat.mul_zero", "Nat.zero_mul"};
 const std::set<std::string> projections = {".1", ".2", ".left", ".right", ".mp", ".mpr"};
-
-std::string run_of_letters(const Text &t, size_t from) {
-    std::string s;
-    while (from < t.size() && letter_or_digit(t[from])) s += char(t[from++]);
-    return s;
-}
 
 // The token that starts at i.
 std::string token_at(const Text &t, size_t i, bool nat) {
@@ -178,7 +196,7 @@ std::vector<Line> tokens(const Text &t, bool nat) {
     return lines;
 }
 
-// ---------------------------------------------------------------- formulas and terms as trees
+// ------------------------------------------------------------------------------- formulas and terms as trees
 
 struct Form {  // op: p, T, F, ∧ & | > ~ and for Nat a # + * =
     char op = 'T';
@@ -222,7 +240,7 @@ struct Theorem {
     std::vector<Tac> proof = {};
 };
 
-// ---------------------------------------------------------------- parser
+// ---------------------------------------------------------------------------------------------------- parser
 
 struct Parser {
     std::vector<Line> lines;
@@ -412,7 +430,10 @@ struct Parser {
             l++;
             k = 0;
         }
-        must(l < lines.size() && k < lines[l].size() && tok().column == column, "block's column");
+        must(l < lines.size() && k < lines[l].size(), "a block is missing");
+        const bool deeper = !on_this_line && tok().column == column + 2;
+        if (deeper) column += 2;
+        must(tok().column == column, "block's column");
         while (l < lines.size() && tok().column >= column) {
             must(tok().column == column, "block's column");
             tacs.push_back(tactic(column));
@@ -598,7 +619,7 @@ struct Parser {
     }
 };
 
-// ---------------------------------------------------------------- running
+// --------------------------------------------------------------------------------------------------- running
 
 struct Goal {
     std::map<std::string, Form> hypotheses;
@@ -916,7 +937,10 @@ struct Runner {
 bool second_opinion(const std::string &source, bool nat, std::string &why) {
     try {
         Text text = decode(source);
-        must(!text.empty() && text.back() == '\n', "the text ends with a newline");
+        must(!text.empty(), "no text");
+        for (size_t i = 0; i + 1 < text.size(); i++)
+            if (text[i] == '\r' && text[i + 1] == '\n') text.erase(text.begin() + long(i));
+        if (text.back() != '\n') text.push_back('\n');
         blank_comments(text);
         Parser parser{tokens(text, nat), nat};
         std::set<std::string> names;

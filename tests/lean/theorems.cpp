@@ -52,7 +52,7 @@ std::string source_of(const Formulas &formulas, const Statement &s, const Script
 
 }  // namespace
 
-// ---------------------------------------------------------------- theorems
+// -------------------------------------------------------------------------------------------------- theorems
 
 namespace {
 
@@ -411,7 +411,7 @@ TEST_CASE("lean: a question is a header, with or without := by, or a formula abo
     CHECK(read("theorem thm3 (p : Prop) : p :=") == "E_PARSE 1:30");
 }
 
-// ---------------------------------------------------------------- the verb
+// -------------------------------------------------------------------------------------------------- the verb
 
 namespace {
 

@@ -6,9 +6,9 @@ mkdir -p build/fuzz
 command -v clang++ >/dev/null || { echo "fuzz: clang++ with libFuzzer is needed (apt install clang)"; exit 1; }
 sources_of() {
     case $1 in
-        safetensors | config) echo src/base/files.cpp src/base/json.cpp src/base/safetensors.cpp ;;
-        tokenizer) echo tokenizer.cpp src/text/regex.cpp src/text/tokenizer_json.cpp src/base/files.cpp src/base/json.cpp ;;
-        lean | lean_bytes) echo src/lean/checker.cpp src/lean/syntax.cpp src/lean/theorems.cpp tests/lean/second_opinion.cpp ;;
+        safetensors | config) echo src/base/files.cpp src/base/json.cpp src/base/utf8.cpp src/base/safetensors.cpp ;;
+        tokenizer) echo tokenizer.cpp src/text/regex.cpp src/text/tokenizer_json.cpp src/base/files.cpp src/base/json.cpp src/base/utf8.cpp ;;
+        lean | lean_bytes) echo src/lean/checker.cpp src/lean/syntax.cpp src/lean/theorems.cpp src/base/utf8.cpp tests/lean/second_opinion.cpp ;;
     esac
 }
 for name in ${@:-safetensors config tokenizer lean lean_bytes}; do
