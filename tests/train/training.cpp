@@ -792,10 +792,11 @@ Worst worst_of(const Run &a, const Run &b) {
 TEST_CASE("train: what a model needs is held against the memory of the device it trains on") {
     Device small = cpu_device;
     small.memory = [] { return size_t(1000); };
-    const OnDevice there(small);
-    Options o;
+    const Restored keep(device);
+    device = &small;
+    TrainOptions o;
     o.preset = "v3-nano";
-    CHECK(error_of([&] { train(o); }).starts_with("v3-nano: training needs memory of "));
+    CHECK(error_of([&] { train(o, {}); }).starts_with("v3-nano: training needs memory of "));
 }
 
 // Each device rounds in its own order; AdamW divides by the gradient's own size, so what is rounding in a
