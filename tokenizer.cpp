@@ -593,8 +593,8 @@ std::vector<int> Tokenizer::encode_plain(std::string_view text) const {
     return encode_around(*this, text, tables->plain_first, tables->plain_second);
 }
 
-// Not a control character, and no space of any script (nor anything of the block of general punctuation that
-// holds most of them).
+// Not a control character, and no space of any script (nor anything of the block of general
+// punctuation that holds most of them).
 static bool visible(std::string_view text, size_t at) {
     const uint32_t c = character_at(text, start_of_character(text, at)).code;
     return c > ' ' && !(c >= 0x7F && c <= 0xA0) && c != 0x1680 && !(c >= 0x2000 && c <= 0x206F) &&

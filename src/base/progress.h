@@ -7,9 +7,9 @@
 #include <string>
 #include <unistd.h>
 
-// Ctrl-C, the SIGTERM of a scheduler and the SIGHUP of a closed terminal: while a CatchInterrupt lives
-// they only set `interrupted`, and end the waiting for input. For work that has something to save or to
-// clear away.
+// Ctrl-C, the SIGTERM of a scheduler and the SIGHUP of a closed terminal: while a
+// CatchInterrupt lives they only set `interrupted`, and end the waiting for input. For work
+// that has something to save or to clear away.
 inline volatile std::sig_atomic_t interrupted = 0;
 struct CatchInterrupt {
     static void all(void (*handler)(int)) {

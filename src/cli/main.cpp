@@ -17,11 +17,11 @@ A first visit:
 )";
 
 // Idle OpenMP threads spin before they sleep, libgomp's 300,000 times for milliseconds, which others'
-// work pays for where cores are shared. 20 steps of v3-tiny with 2 threads, on 2 cores with 4 to 10 other
-// jobs, seconds of the four runs that took turns: 300,000: 76 73 25 98, 50,000: 43 14 52 83, 5,000: 21 6
-// 20 27, none: 11 5 14 18. On idle cores sleeping at once costs a third, so a short spin stays. libgomp
-// reads its environment before main begins; it is linked as an archive (CMakeLists.txt), so that this
-// runs still earlier.
+// work pays for where cores are shared. 20 steps of v3-tiny with 2 threads, on 2 cores with 4 to 10
+// other jobs, seconds of the four runs that took turns: 300,000: 76 73 25 98, 50,000: 43 14 52 83,
+// 5,000: 21 6 20 27, none: 11 5 14 18. On idle cores sleeping at once costs a third, so a short spin
+// stays. libgomp reads its environment before main begins; it is linked as an archive (CMakeLists.txt),
+// so that this runs still earlier.
 __attribute__((constructor(101))) static void let_idle_threads_sleep_soon() {
     if (!getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", "5000", 0);
 }

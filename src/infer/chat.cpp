@@ -1,6 +1,7 @@
 // chat.cpp: text that streams, and conversations.
 //
-//   [1] where a text begins and ends   [2] a text that streams   [3] a conversation   [4] who was never trained
+//   [1] where a text begins and ends   [3] a conversation
+//   [2] a text that streams            [4] who was never trained
 #include "src/infer/chat.h"
 
 #include <algorithm>

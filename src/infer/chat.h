@@ -42,7 +42,7 @@ private:
     std::vector<Message> talk;
     size_t opening, fits;
 };
-// Ids whose rows of the embedding are as they were at the start: no text that the model learned from had
-// them. Empty where that cannot be seen: in a model that has learned nothing yet, or whose head is its
-// embedding.
+// Ids whose rows of the embedding are as they were at the start: no text that the model learned
+// from had them. Empty where that cannot be seen: in a model that has learned nothing yet, or
+// whose head is its embedding.
 std::vector<bool> untrained_tokens(const Model &);
