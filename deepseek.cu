@@ -179,7 +179,7 @@ void gpu::pick_backward(const Call &c) { launch(pick_bwd, blocks_for(c.dout[0].r
 
 // ---------------------------------------------------------------- matmul:  y = x W^T
 static __global__ void matmul_fwd(const __grid_constant__ Call c) {
-    const View x = c.in[0], W = c.in[1], y = c.out[0];
+    const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
     const long i = tile_row(), o = tile_column();
     const real sum = tile_product(
         i, y.rows(), o, y.width(), x.width(), [&](long i, long j) { return x.row(i)[j]; },
@@ -193,7 +193,7 @@ void gpu::matmul_forward(const Call &c) {
 
 // y_io = sum_j x_ij W_oj:  dx = dy W
 static __global__ void matmul_bwd_x(const __grid_constant__ Call c) {
-    const View W = c.in[1], dx = c.din[0], dy = c.dout[0];
+    const View &W = c.in[1], &dx = c.din[0], &dy = c.dout[0];
     const long i = tile_row(), j = tile_column();
     const real sum = tile_product(
         i, dx.rows(), j, dx.width(), dy.width(), [&](long i, long o) { return dy.row(i)[o]; },
@@ -203,7 +203,7 @@ static __global__ void matmul_bwd_x(const __grid_constant__ Call c) {
 
 // and dW = dy^T x
 static __global__ void matmul_bwd_W(const __grid_constant__ Call c) {
-    const View x = c.in[0], dW = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &dW = c.din[1], &dy = c.dout[0];
     const long o = tile_row(), j = tile_column();
     const real sum = tile_product(
         o, dW.rows(), j, dW.width(), x.rows(), [&](long o, long i) { return dy.row(i)[o]; },
@@ -212,7 +212,7 @@ static __global__ void matmul_bwd_W(const __grid_constant__ Call c) {
 }
 
 void gpu::matmul_backward(const Call &c) {
-    const View dx = c.din[0], dW = c.din[1];
+    const View &dx = c.din[0], &dW = c.din[1];
     if (dx) launch(matmul_bwd_x, tile_grid(dx.rows(), dx.width()), tile_block, tile_bytes, c);
     if (dW) launch(matmul_bwd_W, tile_grid(dW.rows(), dW.width()), tile_block, tile_bytes, c);
 }
@@ -227,7 +227,7 @@ static __device__ long at(const Call &c, int h, long o, long j) {
 }
 
 static __global__ void matmul_heads_fwd(const __grid_constant__ Call c) {
-    const View x = c.in[0], W = c.in[1], y = c.out[0];
+    const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
     const int h = blockIdx.z, n_h = W.shape[0];
     const long i = tile_row(), o = tile_column(), rows = y.rows() / n_h;
     const real sum = tile_product(
@@ -237,14 +237,14 @@ static __global__ void matmul_heads_fwd(const __grid_constant__ Call c) {
 }
 
 void gpu::matmul_heads_forward(const Call &c) {
-    const View y = c.out[0];
+    const View &y = c.out[0];
     const int n_h = c.in[1].shape[0];
     launch(matmul_heads_fwd, tile_grid(y.rows() / n_h, y.width(), n_h), tile_block, tile_bytes, c);
 }
 
 // y_o = sum_j W_oj x_j in each head:  dx = dy W
 static __global__ void matmul_heads_bwd_x(const __grid_constant__ Call c) {
-    const View W = c.in[1], dx = c.din[0], dy = c.dout[0];
+    const View &W = c.in[1], &dx = c.din[0], &dy = c.dout[0];
     const int h = blockIdx.z, n_h = W.shape[0];
     const long i = tile_row(), j = tile_column(), rows = dx.rows() / n_h;
     const real sum = tile_product(
@@ -255,7 +255,7 @@ static __global__ void matmul_heads_bwd_x(const __grid_constant__ Call c) {
 
 // and dW = dy^T x, over the rows of the head
 static __global__ void matmul_heads_bwd_W(const __grid_constant__ Call c) {
-    const View x = c.in[0], dW = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &dW = c.din[1], &dy = c.dout[0];
     const int h = blockIdx.z, n_h = c.in[1].shape[0];
     const long o = tile_row(), j = tile_column();
     const real sum = tile_product(
@@ -265,7 +265,7 @@ static __global__ void matmul_heads_bwd_W(const __grid_constant__ Call c) {
 }
 
 void gpu::matmul_heads_backward(const Call &c) {
-    const View dx = c.din[0], dW = c.din[1];
+    const View &dx = c.din[0], &dW = c.din[1];
     const int n_h = c.in[1].shape[0], a = c.in[0].width(), b = c.dout[0].width();
     if (dx) launch(matmul_heads_bwd_x, tile_grid(dx.rows() / n_h, a, n_h), tile_block, tile_bytes, c);
     if (dW) launch(matmul_heads_bwd_W, tile_grid(b, a, n_h), tile_block, tile_bytes, c);
@@ -296,7 +296,7 @@ static dim3 expert_grid(long M, int E, long columns) {
 }
 
 static __global__ void matmul_grouped_fwd(const __grid_constant__ Call c) {
-    const View x = c.in[0], W = c.in[1], offsets = c.in[2], y = c.out[0];
+    const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &y = c.out[0];
     const int E = W.shape[0], b = W.shape[1], a = W.shape[2];
     const ExpertTile mine(offsets, x.rows());
     if (mine.none(E)) return;
@@ -308,13 +308,13 @@ static __global__ void matmul_grouped_fwd(const __grid_constant__ Call c) {
 }
 
 void gpu::matmul_grouped_forward(const Call &c) {
-    const View x = c.in[0], W = c.in[1];
+    const View &x = c.in[0], &W = c.in[1];
     launch(matmul_grouped_fwd, expert_grid(x.rows(), W.shape[0], W.shape[1]), tile_block, tile_bytes, c);
 }
 
 // As matmul's, with the rows and the matrix of each expert.
 static __global__ void matmul_grouped_bwd_x(const __grid_constant__ Call c) {
-    const View W = c.in[1], offsets = c.in[2], dx = c.din[0], dy = c.dout[0];
+    const View &W = c.in[1], &offsets = c.in[2], &dx = c.din[0], &dy = c.dout[0];
     const int E = W.shape[0], b = W.shape[1], a = W.shape[2];
     const ExpertTile mine(offsets, dx.rows());
     if (mine.e >= E) return;
@@ -326,7 +326,7 @@ static __global__ void matmul_grouped_bwd_x(const __grid_constant__ Call c) {
 }
 
 static __global__ void matmul_grouped_bwd_W(const __grid_constant__ Call c) {
-    const View x = c.in[0], W = c.in[1], offsets = c.in[2], dW = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &dW = c.din[1], &dy = c.dout[0];
     const int e = blockIdx.z, b = W.shape[1], a = W.shape[2];
     const long o = tile_row(), j = tile_column(), first = offsets.id(e);
     const real sum = tile_product(
@@ -336,7 +336,7 @@ static __global__ void matmul_grouped_bwd_W(const __grid_constant__ Call c) {
 }
 
 void gpu::matmul_grouped_backward(const Call &c) {
-    const View x = c.in[0], W = c.in[1];
+    const View &x = c.in[0], &W = c.in[1];
     const int E = W.shape[0], b = W.shape[1], a = W.shape[2];
     if (c.din[0]) launch(matmul_grouped_bwd_x, expert_grid(x.rows(), E, a), tile_block, tile_bytes, c);
     if (c.din[1]) launch(matmul_grouped_bwd_W, tile_grid(b, a, E), tile_block, tile_bytes, c);
@@ -375,29 +375,34 @@ void gpu::weighted_sum_forward(const Call &c) {
 static __global__ void weighted_sum_bwd(const __grid_constant__ Call c) {
     const auto &[x, w] = c.inputs<2>();
     const View &dx = c.din[0];
+    const real a = c.a.a;
     const long i = element();
-    if (i < x.numel()) dx[i] += (real)c.a.a * (w ? w[i] : 1) * c.dout[0][0];
+    if (i < x.numel()) dx[i] += a * (w ? w[i] : 1) * c.dout[0][0];
 }
 
 void gpu::weighted_sum_backward(const Call &c) {
     if (c.din[0]) launch(weighted_sum_bwd, blocks_for(c.in[0].numel()), per_block, 0, c);
 }
 
-// ---------------------------------------------------------------- unary:  y = f(ax + c)
+// ---------------------------------------------------------------- unary:  y = f(ax + shift)
 static __global__ void unary_fwd(const __grid_constant__ Call c) {
     const View &x = c.in[0], &y = c.out[0];
+    const real a = c.a.a, shift = c.a.shift;
     const long i = element();
-    if (i < y.numel()) y[i] = unary_f(c.a.f, (real)c.a.a * x[i] + (real)c.a.c);
+    if (i >= y.numel()) return;
+    with_unary(c.a.f, [&](auto f) { y[i] = unary_f<decltype(f)::value>(a * x[i] + shift); });
 }
 
 void gpu::unary_forward(const Call &c) { launch(unary_fwd, blocks_for(c.out[0].numel()), per_block, 0, c); }
 
-// y = f(u), u = ax + c:  dx += a f'(u) dy
+// y = f(u), u = ax + shift:  dx += a f'(u) dy
 static __global__ void unary_bwd(const __grid_constant__ Call c) {
     const View &x = c.in[0], &y = c.out[0], &dx = c.din[0], &dy = c.dout[0];
-    const real a = (real)c.a.a;
+    const real a = c.a.a, shift = c.a.shift;
     const long i = element();
-    if (i < y.numel()) dx[i] += a * unary_df(c.a.f, a * x[i] + (real)c.a.c, y[i]) * dy[i];
+    if (i >= y.numel()) return;
+    with_unary(c.a.f,
+               [&](auto f) { dx[i] += a * unary_df<decltype(f)::value>(a * x[i] + shift, y[i]) * dy[i]; });
 }
 
 void gpu::unary_backward(const Call &c) { launch(unary_bwd, blocks_for(c.out[0].numel()), per_block, 0, c); }
@@ -407,7 +412,8 @@ static __global__ void binary_fwd(const __grid_constant__ Call c) {
     const auto &[x, y] = c.inputs<2>();
     const View &z = c.out[0];
     const long i = element();
-    if (i < z.numel()) z[i] = binary_f(c.a.f, x[i], y[i]);
+    if (i >= z.numel()) return;
+    with_binary(c.a.f, [&](auto f) { z[i] = binary_f<decltype(f)::value>(x[i], y[i]); });
 }
 
 void gpu::binary_forward(const Call &c) { launch(binary_fwd, blocks_for(c.out[0].numel()), per_block, 0, c); }
@@ -419,10 +425,12 @@ static __global__ void binary_bwd(const __grid_constant__ Call c) {
     const View &dz = c.dout[0];
     const long i = element();
     if (i >= dz.numel()) return;
-    real f_x, f_y;
-    binary_df(c.a.f, x[i], y[i], f_x, f_y);
-    if (dx) dx[i] += f_x * dz[i];
-    if (dy) dy[i] += f_y * dz[i];
+    with_binary(c.a.f, [&](auto f) {
+        constexpr int kind = decltype(f)::value;
+        const real f_x = binary_dx<kind>(x[i], y[i]), f_y = binary_dy<kind>(x[i], y[i]);   // dx may be dy
+        if (dx) dx[i] += f_x * dz[i];
+        if (dy) dy[i] += f_y * dz[i];
+    });
 }
 
 void gpu::binary_backward(const Call &c) {
@@ -496,7 +504,7 @@ static __global__ void rmsnorm_fwd(const __grid_constant__ Call c) {
     const int d = x.width();
     real sum = 0;
     for (int j = threadIdx.x; j < d; j += blockDim.x) sum += x.row(i)[j] * x.row(i)[j];
-    const real r_i = 1 / sqrt(block_sum(sum) / d + (real)c.a.eps);
+    const real r_i = 1 / sqrt(block_sum(sum) / d + c.a.eps);
     for (int j = threadIdx.x; j < d; j += blockDim.x) y.row(i)[j] = x.row(i)[j] * r_i * (g ? g[j] : 1);
     if (threadIdx.x == 0) r[i] = r_i;
 }
@@ -570,8 +578,8 @@ static __global__ void normalize_rows_fwd(const __grid_constant__ Call c) {
     const long i = blockIdx.x;
     real sum = 0;
     for (int j = threadIdx.x; j < x.width(); j += blockDim.x) sum += x.row(i)[j];
-    sum = block_sum(sum) + (real)c.a.eps;
-    for (int j = threadIdx.x; j < x.width(); j += blockDim.x) y.row(i)[j] = (real)c.a.rho * x.row(i)[j] / sum;
+    sum = block_sum(sum) + c.a.eps;
+    for (int j = threadIdx.x; j < x.width(); j += blockDim.x) y.row(i)[j] = c.a.rho * x.row(i)[j] / sum;
 }
 
 void gpu::normalize_rows_forward(const Call &c) {
@@ -587,10 +595,10 @@ static __global__ void normalize_rows_bwd(const __grid_constant__ Call c) {
         sum += x.row(i)[j];
         dot += dy.row(i)[j] * y.row(i)[j];
     }
-    sum = block_sum(sum) + (real)c.a.eps;
+    sum = block_sum(sum) + c.a.eps;
     dot = block_sum(dot);
     for (int j = threadIdx.x; j < x.width(); j += blockDim.x)
-        dx.row(i)[j] += ((real)c.a.rho * dy.row(i)[j] - dot) / sum;
+        dx.row(i)[j] += (c.a.rho * dy.row(i)[j] - dot) / sum;
 }
 
 void gpu::normalize_rows_backward(const Call &c) {

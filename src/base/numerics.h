@@ -7,8 +7,10 @@
 //   [1] BOTH, pointwise families   [2] rotary angle   [3] ties   [4] sets over the vocabulary
 #pragma once
 #include <math.h>      // never <cmath> alone: without this header the global exp(float) is the double one
-#include <limits>
 #include <stdint.h>
+
+#include <limits>
+#include <type_traits>
 
 #ifndef REAL
 #define REAL float
@@ -52,8 +54,8 @@ BOTH float exp_of(float x) {
 BOTH real sigmoid_of(real x) { return 1 / (1 + exp_of(-x)); }
 BOTH real log_sigmoid_of(real x) { return (x < 0 ? x : 0) - log1p(exp_of(x < 0 ? x : -x)); }
 
-// name, f(x), df/dx by x and y = f(x).  The enum, the names for the tests and the
-// switches come from this list.
+// name, f(x), df/dx by x and y = f(x).  The enum, the names for the tests, unary_f<kind> and unary_df<kind> come
+// from this list.
 #define UNARY_FUNCTIONS(X)                                                   \
     X(identity, x, 1)                                                        \
     X(silu, x *sigmoid_of(x), sigmoid_of(x) * (1 + x * (1 - sigmoid_of(x)))) \
@@ -86,44 +88,47 @@ enum Binary {
         n_binary
 };
 
-BOTH real unary_f(int kind, real x) {
-    switch (kind) {
-#define X(name, f, df)           \
-    case unary_##name: return f;
+template <int kind> BOTH real unary_f(real x);
+template <int kind> BOTH real unary_df(real x, real y);
+#define X(name, f, df)                                                                               \
+    template <> BOTH real unary_f<unary_##name>(real x) { return f; }                                \
+    template <> BOTH real unary_df<unary_##name>([[maybe_unused]] real x, [[maybe_unused]] real y) { \
+        return df;                                                                                   \
+    }
+UNARY_FUNCTIONS(X)
+#undef X
+
+template <int kind> BOTH real binary_f(real x, real y);
+template <int kind> BOTH real binary_dx(real x, real y);
+template <int kind> BOTH real binary_dy(real x, real y);
+#define X(name, f, dx, dy)                                                                             \
+    template <> BOTH real binary_f<binary_##name>(real x, real y) { return f; }                        \
+    template <> BOTH real binary_dx<binary_##name>([[maybe_unused]] real x, [[maybe_unused]] real y) { \
+        return dx;                                                                                     \
+    }                                                                                                  \
+    template <> BOTH real binary_dy<binary_##name>([[maybe_unused]] real x, [[maybe_unused]] real y) { \
+        return dy;                                                                                     \
+    }
+BINARY_FUNCTIONS(X)
+#undef X
+
+// From a number to a function of its family: body(kind), with kind a constant of the compiler. The choice is made
+// once, outside of all loops, and each loop is compiled for its function alone.
+template <class Body> BOTH void with_unary(int f, Body body) {
+    switch (f) {
+#define X(name, ...)                                                             \
+    case unary_##name: return body(std::integral_constant<int, unary_##name>());
         UNARY_FUNCTIONS(X)
 #undef X
     }
-    return NAN;
 }
-BOTH real unary_df(int kind, real x, [[maybe_unused]] real y) {
-    switch (kind) {
-#define X(name, f, df)            \
-    case unary_##name: return df;
-        UNARY_FUNCTIONS(X)
-#undef X
-    }
-    return NAN;
-}
-BOTH real binary_f(int kind, real x, real y) {
-    switch (kind) {
-#define X(name, f, dx, dy)        \
-    case binary_##name: return f;
+template <class Body> BOTH void with_binary(int f, Body body) {
+    switch (f) {
+#define X(name, ...)                                                               \
+    case binary_##name: return body(std::integral_constant<int, binary_##name>());
         BINARY_FUNCTIONS(X)
 #undef X
     }
-    return NAN;
-}
-BOTH void binary_df(int kind, [[maybe_unused]] real x, [[maybe_unused]] real y, real &dx, real &dy) {
-    switch (kind) {
-#define X(name, f, by_x, by_y) \
-    case binary_##name:        \
-        dx = by_x;             \
-        dy = by_y;             \
-        return;
-        BINARY_FUNCTIONS(X)
-#undef X
-    }
-    dx = dy = NAN;
 }
 
 // -------------------------------------------------------------------------------------- [2] the rotary angle

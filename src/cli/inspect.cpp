@@ -82,7 +82,7 @@ const std::map<int, std::function<void(In, const Attr &)>> wrappers = {
     {op_matmul_heads, [](In x, const Attr &a) { matmul_heads(x[0], x[1], a.transpose); }},
     {op_matmul_grouped, [](In x, const Attr &) { matmul_grouped(x[0], x[1], x[2]); }},
     {op_weighted_sum, [](In x, const Attr &a) { weighted_sum(x[0], x[1], a.a); }},
-    {op_unary, [](In x, const Attr &a) { unary((Unary)a.f, x[0], a.a, a.c); }},
+    {op_unary, [](In x, const Attr &a) { unary((Unary)a.f, x[0], a.a, a.shift); }},
     {op_binary, [](In x, const Attr &a) { binary((Binary)a.f, x[0], x[1]); }},
     {op_swiglu, [](In x, const Attr &) { swiglu(x[0], x[1]); }},
     {op_scale_rows, [](In x, const Attr &) { scale_rows(x[0], x[1]); }},
@@ -232,7 +232,7 @@ void check_inputs(const Op &op, int code, In inputs, const Attr &a) {
         expect((long)a.n * inputs[0].shape[0] <= 1l << 28, "balance: n = ", a.n, " for ", inputs[0].shape[0],
                " tokens is too large");
     if (code == op_scale_add && inputs[0].s->type == INTS)
-        for (double x : {a.a, a.b})
+        for (double x : {a.a, (double)a.b})
             expect(x == std::trunc(x) && std::abs(x) <= 1 << 15, "scale_add: integers times ", x,
                    ": not a whole number of at most ", 1 << 15);
 }

@@ -31,7 +31,7 @@ namespace fast {
 
 // ------------------------------------------------------------------------------------------------ [2] matmul
 static void matmul_forward(const Call &c) {              // y = x W^T
-    const View x = c.in[0], W = c.in[1], y = c.out[0];
+    const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
     const long n = x.rows(), a = x.width(), b = y.width();
     Scratch<real> panels(cpu_device, gemm::packed_size(a, b));
     gemm::pack_in_parallel(panels.p, transposed(&W[0], a), a, b);
@@ -39,7 +39,7 @@ static void matmul_forward(const Call &c) {              // y = x W^T
 }
 
 static void matmul_backward(const Call &c) {             // dx += dy W,  dW += dy^T x
-    const View x = c.in[0], W = c.in[1], dx = c.din[0], dW = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &W = c.in[1], &dx = c.din[0], &dW = c.din[1], &dy = c.dout[0];
     const long n = x.rows(), a = x.width(), b = dy.width();
     if (dx) {
         Scratch<real> panels(cpu_device, gemm::packed_size(b, a));
@@ -90,13 +90,14 @@ static void grouped_product(const View &out, const View &in, const View &W, cons
 }
 
 static void matmul_grouped_forward(const Call &c) {
-    const View x = c.in[0], W = c.in[1], offsets = c.in[2], y = c.out[0];
+    const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &y = c.out[0];
     grouped_product(y, x, W, offsets, false, overwrite);
     std::fill(y.row(offsets.id(W.shape[0])), y.row(y.rows()), 0);
 }
 
 static void matmul_grouped_backward(const Call &c) {
-    const View x = c.in[0], W = c.in[1], offsets = c.in[2], dx = c.din[0], dW = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &dx = c.din[0], &dW = c.din[1],
+               &dy = c.dout[0];
     const long E = W.shape[0], b = W.shape[1], a = W.shape[2];
     if (dx) grouped_product(dx, dy, W, offsets, true, accumulate);
     if (!dW) return;
@@ -157,7 +158,7 @@ static Strided head_columns(const View &x, long b, long t, long head) {
 // is -inf where nothing is seen.
 static void masked_softmax(const Call &c, const Block &k, long start, real *S, long width) {
     const int T = c.in[0].shape[1], n_h = c.in[0].shape[2];
-    const real scale = (real)c.a.scale;
+    const real scale = c.a.scale;
     for (long r = 0; r < k.count; r++) {
         const Span s = span(c.in[3], k.b * T + k.t0 + r);
         real *p = S + r * width, &lse = c.out[1][(k.b * T + k.t0 + r) * n_h + k.head];
@@ -186,7 +187,7 @@ static void masked_softmax(const Call &c, const Block &k, long start, real *S, l
 static void attention_forward(const Call &c) {
     if (c.a.lists)
         return cpu::attention_forward(c);            // lists are gathered one by one: the plain loop is right
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0];
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0];
     const long T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], d_k = q.width(), d_v = o.width();
     const long blocks = (T + query_block - 1) / query_block, most = gemm::whole_vectors(k.shape[1]);
     const long panels_size = std::max(gemm::packed_size(d_k, most), gemm::packed_size(most, d_v));
@@ -220,12 +221,12 @@ static void attention_forward(const Call &c) {
 // The part of one block of queries. P and dS (count, keys up to whole vectors) and the panels are temporary.
 //     dS = P (dO V^T - rowsum(dO O)) scale:  dQ += dS K,  dK += dS^T Q,  dV += P^T dO.
 static void attention_block_backward(const Call &c, const Block &a, long g, real *P, real *dS, real *panels) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1],
-               dout = c.dout[0];
-    const View dq = c.din[0], dk = c.din[1], dv = c.in[2] ? c.din[2] : c.din[1];
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1],
+               &dout = c.dout[0];
+    const View &dq = c.din[0], &dk = c.din[1], &dv = c.in[2] ? c.din[2] : c.din[1];
     const long T = q.shape[1], n_h = q.shape[2], d_k = q.width(), d_v = o.width(), n = a.keys();
     const long width = gemm::whole_vectors(n);
-    const real scale = (real)c.a.scale;
+    const real scale = c.a.scale;
     const Strided Q = head_rows(q, a.b, a.t0, a.head), dO = head_rows(dout, a.b, a.t0, a.head);
     gemm::pack(panels, head_columns(k, a.b, a.lo, g), d_k, n);
     Product{P, width, Q, panels, a.count, d_k, n, overwrite}.all_tiles();
@@ -283,7 +284,7 @@ static void attention_block_backward(const Call &c, const Block &a, long g, real
 // One thread owns a key head and takes its query heads and blocks in order.
 static void attention_backward(const Call &c) {
     if (c.a.lists) return cpu::attention_backward(c);
-    const View q = c.in[0], k = c.in[1];
+    const View &q = c.in[0], &k = c.in[1];
     const long T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], share = n_h / n_kv;
     const long blocks = (T + query_block - 1) / query_block, most = gemm::whole_vectors(k.shape[1]);
     const long d = gemm::whole_vectors(std::max(q.width(), c.out[0].width()));
@@ -303,7 +304,7 @@ static void attention_backward(const Call &c) {
 // -------------------------------------------------------------------------------------------------- [5] logp
 // Logits of a chunk of rows at a time; the backward turns them into dz in place and multiplies twice.
 static void chunk_logits(const Call &c, const real *panels, long from, long count, real *z) {
-    const View h = c.in[0], W = c.in[1], allowed = c.in[3];
+    const View &h = c.in[0], &W = c.in[1], &allowed = c.in[3];
     const long V = W.shape[0], d = W.width();
     Product{z, V, as_it_stands(h.row(from), d), panels, count, d, V, overwrite}.all_tiles();
     if (c.a.temperature != 1) Row(z, count * V) /= (real)c.a.temperature;
@@ -313,7 +314,7 @@ static void chunk_logits(const Call &c, const real *panels, long from, long coun
 }
 
 static void logp_forward(const Call &c) {
-    const View W = c.in[1], ids = c.in[2], y = c.out[0], H = c.out[1], lse = c.out[2];
+    const View &W = c.in[1], &ids = c.in[2], &y = c.out[0], &H = c.out[1], &lse = c.out[2];
     const long V = W.shape[0], d = W.width(), N = ids.numel();
     Scratch<real> panels(cpu_device, gemm::packed_size(d, V));
     Scratch<real> logits(cpu_device, omp_get_max_threads() * chunk_rows * V);      // a chunk for each thread
@@ -343,7 +344,7 @@ static void logp_forward(const Call &c) {
 
 // dz_v = dy (1[v = id] - p_v) - dH p_v (log p_v + H), in the place of the logits of row n.
 static void logits_gradient(const Call &c, long n, real *z) {
-    const View dy = c.dout[0], dH = c.dout[1], H = c.out[1], lse = c.out[2];
+    const View &dy = c.dout[0], &dH = c.dout[1], &H = c.out[1], &lse = c.out[2];
     const long V = c.in[1].shape[0], id = c.in[2].id(n);
     if (id < 0) {                                        // its logits may overflow: 0 times infinity is NaN
         std::fill_n(z, V, 0);
@@ -359,7 +360,7 @@ static void logits_gradient(const Call &c, long n, real *z) {
 
 // dh += dz W,  dW += dz^T h,  for a thousand rows at a time: that bounds the memory for dz.
 static void logp_backward(const Call &c) {
-    const View h = c.in[0], W = c.in[1], dh = c.din[0], dW = c.din[1];
+    const View &h = c.in[0], &W = c.in[1], &dh = c.din[0], &dW = c.din[1];
     const long V = W.shape[0], d = W.width(), N = c.in[2].numel(), most = std::min(16 * chunk_rows, N);
     Scratch<real> by_word(cpu_device, gemm::packed_size(d, V)), by_width(cpu_device, gemm::packed_size(V, d));
     Scratch<real> rows(cpu_device, gemm::packed_size(most, d)), Z(cpu_device, most * V);

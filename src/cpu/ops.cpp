@@ -34,14 +34,14 @@ Tensor gather_rows(const Tensor &x, const Tensor &ids, const Tensor &slot) {
 }
 
 void cpu::gather_rows_forward(const Call &c) {
-    const View x = c.in[0], ids = c.in[1], y = c.out[0];
+    const View &x = c.in[0], &ids = c.in[1], &y = c.out[0];
     for_rows(ids.numel(), x.width(), [&](long i) { std::copy_n(x.row(ids.id(i)), x.width(), y.row(i)); });
 }
 
 // y_i = x[ids_i]:  dx_r = sum of dy_i over the i that name r.
 // With slot, the inverse of ids that dispatch gives, row r knows its own positions.
 void cpu::gather_rows_backward(const Call &c) {
-    const View ids = c.in[1], slot = c.in[2], dx = c.din[0], dy = c.dout[0];
+    const View &ids = c.in[1], &slot = c.in[2], &dx = c.din[0], &dy = c.dout[0];
     const int d = dx.width(), K = slot.width();
     if (!slot) {
         for (long i = 0; i < ids.numel(); i++) add_scaled(dx.row(ids.id(i)), 1, dy.row(i), d);
@@ -62,7 +62,7 @@ Tensor combine(const Tensor &y, const Tensor &slot, const Tensor &g) {
 }
 
 void cpu::combine_forward(const Call &c) {
-    const View y = c.in[0], slot = c.in[1], g = c.in[2], z = c.out[0];
+    const View &y = c.in[0], &slot = c.in[1], &g = c.in[2], &z = c.out[0];
     const int d = y.width(), K = slot.width();
     for_rows(z.rows(), K * d, [&](long n) {
         std::fill_n(z.row(n), d, 0);
@@ -76,7 +76,7 @@ void cpu::combine_forward(const Call &c) {
 // z_n = sum_k g_nk y[slot_nk]:  dy[slot_nk] += g_nk dz_n  and  dg_nk += <y[slot_nk], dz_n>.
 // A slot belongs to one (n, k), so rows may run side by side.
 void cpu::combine_backward(const Call &c) {
-    const View y = c.in[0], slot = c.in[1], g = c.in[2], dy = c.din[0], dg = c.din[2], dz = c.dout[0];
+    const View &y = c.in[0], &slot = c.in[1], &g = c.in[2], &dy = c.din[0], &dg = c.din[2], &dz = c.dout[0];
     const int d = y.width(), K = slot.width();
     for_rows(dz.rows(), 2 * K * d, [&](long n) {
         for (int k = 0; k < K; k++) {
@@ -101,7 +101,7 @@ Tensor concat(const Tensor &a, const Tensor &b) {
 }
 
 void cpu::concat_forward(const Call &c) {
-    const View a = c.in[0], b = c.in[1], y = c.out[0];
+    const View &a = c.in[0], &b = c.in[1], &y = c.out[0];
     const long share = a.rows() / b.rows();
     for_rows(y.rows(), y.width(), [&](long i) {
         std::copy_n(a.row(i), a.width(), y.row(i));
@@ -111,7 +111,7 @@ void cpu::concat_forward(const Call &c) {
 
 // y = [a; b]:  da and db are the parts of dy, db summed over the heads that share it.
 void cpu::concat_backward(const Call &c) {
-    const View da = c.din[0], db = c.din[1], dy = c.dout[0];
+    const View &da = c.din[0], &db = c.din[1], &dy = c.dout[0];
     const int p = c.in[0].width(), q = c.in[1].width();
     const long share = c.in[0].rows() / c.in[1].rows();
     for_rows(c.in[1].rows(), share * (p + q), [&](long i) {
@@ -141,7 +141,7 @@ static long inner_of(const Call &c) {
 }
 
 void cpu::slice_forward(const Call &c) {
-    const View x = c.in[0], y = c.out[0];
+    const View &x = c.in[0], &y = c.out[0];
     const long inner = inner_of(c), block = c.a.n * inner, stride = x.shape[c.a.axis] * inner;
     if (!block) return;
     for_rows(y.numel() / block, block,
@@ -150,7 +150,7 @@ void cpu::slice_forward(const Call &c) {
 
 // y = x[from : from+n]:  dy returns to where it came from.
 void cpu::slice_backward(const Call &c) {
-    const View dx = c.din[0], dy = c.dout[0];
+    const View &dx = c.din[0], &dy = c.dout[0];
     const long inner = inner_of(c), block = c.a.n * inner, stride = c.in[0].shape[c.a.axis] * inner;
     if (!block) return;
     for_rows(dy.numel() / block, block, [&](long o) {
@@ -168,7 +168,7 @@ Tensor pick(const Tensor &s, const Tensor &idx) {
 }
 
 void cpu::pick_forward(const Call &c) {
-    const View s = c.in[0], idx = c.in[1], y = c.out[0];
+    const View &s = c.in[0], &idx = c.in[1], &y = c.out[0];
     const int K = idx.width();
     for_rows(y.rows(), K, [&](long n) {
         for (int k = 0; k < K; k++) y.row(n)[k] = idx.id(n * K + k) < 0 ? 0 : s.row(n)[idx.id(n * K + k)];
@@ -177,7 +177,7 @@ void cpu::pick_forward(const Call &c) {
 
 // y_nk = s[n, idx_nk]:  ds[n, idx_nk] += dy_nk
 void cpu::pick_backward(const Call &c) {
-    const View idx = c.in[1], ds = c.din[0], dy = c.dout[0];
+    const View &idx = c.in[1], &ds = c.din[0], &dy = c.dout[0];
     const int K = idx.width();
     for_rows(dy.rows(), K, [&](long n) {
         for (int k = 0; k < K; k++)
@@ -197,7 +197,7 @@ Tensor matmul(const Tensor &x, const Tensor &W) {
 }
 
 void cpu::matmul_forward(const Call &c) {
-    const View x = c.in[0], W = c.in[1], y = c.out[0];
+    const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
     for_rows(y.rows(), W.numel(), [&](long i) {
         for (int o = 0; o < y.width(); o++) y.row(i)[o] = dot(x.row(i), W.row(o), x.width());
     });
@@ -206,7 +206,7 @@ void cpu::matmul_forward(const Call &c) {
 // y_io = sum_j x_ij W_oj:  dx_ij += sum_o dy_io W_oj  and  dW_oj += sum_i dy_io x_ij.
 // Each dx row and each dW row has one owner.
 void cpu::matmul_backward(const Call &c) {
-    const View x = c.in[0], W = c.in[1], dx = c.din[0], dW = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &W = c.in[1], &dx = c.din[0], &dW = c.din[1], &dy = c.dout[0];
     const int k = x.width(), n = dy.width();
     if (dx)
         for_rows(x.rows(), W.numel(), [&](long i) {
@@ -236,7 +236,7 @@ static long at(const Call &c, int h, int o, int j) {
 }
 
 void cpu::matmul_heads_forward(const Call &c) {
-    const View x = c.in[0], W = c.in[1], y = c.out[0];
+    const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
     const int n_h = W.shape[0];
     for_rows(y.rows(), W.numel() / n_h, [&](long i) {
         std::fill_n(y.row(i), y.width(), 0);
@@ -247,7 +247,7 @@ void cpu::matmul_heads_forward(const Call &c) {
 
 // y_o = sum_j W_oj x_j in each head:  dx_j += sum_o W_oj dy_o  and  dW_oj += sum over rows of dy_o x_j
 void cpu::matmul_heads_backward(const Call &c) {
-    const View x = c.in[0], W = c.in[1], dx = c.din[0], dW = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &W = c.in[1], &dx = c.din[0], &dW = c.din[1], &dy = c.dout[0];
     const int n_h = W.shape[0], a = x.width(), b = dy.width();
     if (dx)
         for_rows(x.rows(), a * b, [&](long i) {
@@ -275,7 +275,7 @@ Tensor matmul_grouped(const Tensor &x, const Tensor &W, const Tensor &offsets) {
 }
 
 void cpu::matmul_grouped_forward(const Call &c) {
-    const View x = c.in[0], W = c.in[1], offsets = c.in[2], y = c.out[0];
+    const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &y = c.out[0];
     const int E = W.shape[0], b = W.shape[1], a = W.shape[2];
     for (int e = 0; e < E; e++)
         for (long i = offsets.id(e); i < offsets.id(e + 1); i++)
@@ -285,7 +285,8 @@ void cpu::matmul_grouped_forward(const Call &c) {
 
 // As matmul's, with the rows and the matrix of each expert.
 void cpu::matmul_grouped_backward(const Call &c) {
-    const View x = c.in[0], W = c.in[1], offsets = c.in[2], dx = c.din[0], dW = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &dx = c.din[0], &dW = c.din[1],
+               &dy = c.dout[0];
     const int E = W.shape[0], b = W.shape[1], a = W.shape[2];
     for (int e = 0; e < E; e++)
         for (long i = offsets.id(e); i < offsets.id(e + 1); i++)
@@ -308,7 +309,7 @@ Tensor weighted_sum(const Tensor &x, const Tensor &w, double a) {
 Tensor mean(const Tensor &x) { return weighted_sum(x, {}, 1.0 / x.numel()); }
 
 void cpu::weighted_sum_forward(const Call &c) {
-    const View x = c.in[0], w = c.in[1];
+    const View &x = c.in[0], &w = c.in[1];
     double sum = 0;                                      // one number: the sum can afford double
 #pragma omp simd reduction(+ : sum)
     for (long i = 0; i < x.numel(); i++) sum += (double)x[i] * (w ? w[i] : 1);
@@ -317,13 +318,12 @@ void cpu::weighted_sum_forward(const Call &c) {
 
 // y = a sum w_i x_i:  dx_i += a w_i dy
 void cpu::weighted_sum_backward(const Call &c) {
-    const View x = c.in[0], w = c.in[1], dx = c.din[0];
-    const real dy = c.dout[0][0];
-    for (long i = 0; dx && i < x.numel(); i++) dx[i] += (real)c.a.a * (w ? w[i] : 1) * dy;
+    const View &x = c.in[0], &w = c.in[1], &dx = c.din[0];
+    const real a = c.a.a, dy = c.dout[0][0];
+    for (long i = 0; dx && i < x.numel(); i++) dx[i] += a * (w ? w[i] : 1) * dy;
 }
 
-// ---------------------------------------------------------------- unary:  y = f(ax + c)
-// The switch over the family stands outside the loops, so that each loop can be vectorised.
+// ---------------------------------------------------------------- unary:  y = f(ax + shift)
 constexpr long chunk = 4096;
 
 template <class F> static void for_elements(long n, F f) {
@@ -335,39 +335,27 @@ template <class F> static void for_elements(long n, F f) {
 
 Tensor unary(Unary f, const Tensor &x, double a, double shift) {
     Tensor y = reals(x.shape);
-    apply(op_unary, {x}, {y}, {.f = f, .a = a, .c = shift});
+    apply(op_unary, {x}, {y}, {.f = f, .a = a, .shift = (real)shift});
     return y;
 }
 
 void cpu::unary_forward(const Call &c) {
-    const View in = c.in[0], out = c.out[0];
-    const real a = (real)c.a.a, shift = (real)c.a.c;
-    switch (c.a.f) {
-#define X(name, f, df)                                \
-    case unary_##name:                                \
-        return for_elements(in.numel(), [&](long i) { \
-            const real x = a * in[i] + shift;         \
-            out[i] = f;                               \
-        });
-        UNARY_FUNCTIONS(X)
-#undef X
-    }
+    const View &x = c.in[0], &y = c.out[0];
+    const real a = c.a.a, shift = c.a.shift;
+    with_unary(c.a.f, [&](auto f) {
+        for_elements(x.numel(), [&](long i) { y[i] = unary_f<decltype(f)::value>(a * x[i] + shift); });
+    });
 }
 
-// y = f(u), u = ax + c:  dx += a f'(u) dy, where f' may use u (called x in the table) and y
+// y = f(u), u = ax + shift:  dx += a f'(u) dy
 void cpu::unary_backward(const Call &c) {
-    const View in = c.in[0], out = c.out[0], din = c.din[0], dout = c.dout[0];
-    const real a = (real)c.a.a, shift = (real)c.a.c;
-    switch (c.a.f) {
-#define X(name, f, df)                                                     \
-    case unary_##name:                                                     \
-        return for_elements(in.numel(), [&](long i) {                      \
-            [[maybe_unused]] const real x = a * in[i] + shift, y = out[i]; \
-            din[i] += a * (df) * dout[i];                                  \
+    const View &x = c.in[0], &y = c.out[0], &dx = c.din[0], &dy = c.dout[0];
+    const real a = c.a.a, shift = c.a.shift;
+    with_unary(c.a.f, [&](auto f) {
+        for_elements(x.numel(), [&](long i) {
+            dx[i] += a * unary_df<decltype(f)::value>(a * x[i] + shift, y[i]) * dy[i];
         });
-        UNARY_FUNCTIONS(X)
-#undef X
-    }
+    });
 }
 
 // ---------------------------------------------------------------- binary:  z = f(x, y), equal shapes
@@ -379,39 +367,20 @@ Tensor binary(Binary f, const Tensor &x, const Tensor &y) {
 }
 
 void cpu::binary_forward(const Call &c) {
-    const View in = c.in[0], other = c.in[1], out = c.out[0];
-    switch (c.a.f) {
-#define X(name, f, by_x, by_y)                        \
-    case binary_##name:                               \
-        return for_elements(in.numel(), [&](long i) { \
-            const real x = in[i], y = other[i];       \
-            out[i] = f;                               \
-        });
-        BINARY_FUNCTIONS(X)
-#undef X
-    }
+    const View &x = c.in[0], &y = c.in[1], &z = c.out[0];
+    with_binary(c.a.f, [&](auto f) {
+        for_elements(z.numel(), [&](long i) { z[i] = binary_f<decltype(f)::value>(x[i], y[i]); });
+    });
 }
 
 // z = f(x, y):  dx += f_x dz  and  dy += f_y dz
 void cpu::binary_backward(const Call &c) {
-    const View in = c.in[0], other = c.in[1], dx = c.din[0], dy = c.din[1], dz = c.dout[0];
-    switch (c.a.f) {
-#define X(name, f, by_x, by_y)                                       \
-    case binary_##name:                                              \
-        if (dx)                                                      \
-            for_elements(in.numel(), [&](long i) {                   \
-                [[maybe_unused]] const real x = in[i], y = other[i]; \
-                dx[i] += (by_x) * dz[i];                             \
-            });                                                      \
-        if (dy)                                                      \
-            for_elements(in.numel(), [&](long i) {                   \
-                [[maybe_unused]] const real x = in[i], y = other[i]; \
-                dy[i] += (by_y) * dz[i];                             \
-            });                                                      \
-        return;
-        BINARY_FUNCTIONS(X)
-#undef X
-    }
+    const View &x = c.in[0], &y = c.in[1], &dx = c.din[0], &dy = c.din[1], &dz = c.dout[0];
+    with_binary(c.a.f, [&](auto f) {
+        constexpr int kind = decltype(f)::value;
+        if (dx) for_elements(dz.numel(), [&](long i) { dx[i] += binary_dx<kind>(x[i], y[i]) * dz[i]; });
+        if (dy) for_elements(dz.numel(), [&](long i) { dy[i] += binary_dy<kind>(x[i], y[i]) * dz[i]; });
+    });
 }
 
 // ---------------------------------------------------------------- swiglu:  y = silu(a) b
@@ -423,13 +392,13 @@ Tensor swiglu(const Tensor &a, const Tensor &b) {
 }
 
 void cpu::swiglu_forward(const Call &c) {
-    const View a = c.in[0], b = c.in[1], y = c.out[0];
+    const View &a = c.in[0], &b = c.in[1], &y = c.out[0];
     for_elements(y.numel(), [&](long i) { y[i] = a[i] * sigmoid_of(a[i]) * b[i]; });
 }
 
 // y = a s b, s = sigmoid(a), s' = s (1 - s):  da += s (1 + a (1 - s)) b dy  and  db += a s dy
 void cpu::swiglu_backward(const Call &c) {
-    const View a = c.in[0], b = c.in[1], da = c.din[0], db = c.din[1], dy = c.dout[0];
+    const View &a = c.in[0], &b = c.in[1], &da = c.din[0], &db = c.din[1], &dy = c.dout[0];
     if (da)
         for_elements(dy.numel(), [&](long i) {
             const real s = sigmoid_of(a[i]);
@@ -447,7 +416,7 @@ Tensor scale_rows(const Tensor &x, const Tensor &s) {
 }
 
 void cpu::scale_rows_forward(const Call &c) {
-    const View x = c.in[0], s = c.in[1], y = c.out[0];
+    const View &x = c.in[0], &s = c.in[1], &y = c.out[0];
     for_rows(x.rows(), x.width(), [&](long i) {
         for (int j = 0; j < x.width(); j++) y.row(i)[j] = s[i] * x.row(i)[j];
     });
@@ -455,7 +424,7 @@ void cpu::scale_rows_forward(const Call &c) {
 
 // y_i = s_i x_i:  dx_i += s_i dy_i  and  ds_i += <x_i, dy_i>
 void cpu::scale_rows_backward(const Call &c) {
-    const View x = c.in[0], s = c.in[1], dx = c.din[0], ds = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &s = c.in[1], &dx = c.din[0], &ds = c.din[1], &dy = c.dout[0];
     for_rows(x.rows(), 2 * x.width(), [&](long i) {
         if (dx) add_scaled(dx.row(i), s[i], dy.row(i), x.width());
         if (ds) ds[i] += dot(x.row(i), dy.row(i), x.width());
@@ -469,15 +438,15 @@ Tensor rmsnorm(const Tensor &x, const Tensor &g, double eps) {
     expect(!g || (g.shape.rank == 1 && g.shape[0] == x.shape.width()), "rmsnorm: x ", x.shape, " and g ",
            g.shape, ": widths differ");
     Tensor y = reals(x.shape), r = reals({x.shape.rows()});
-    apply(op_rmsnorm, {x, g}, {y, r}, {.eps = eps});
+    apply(op_rmsnorm, {x, g}, {y, r}, {.eps = (real)eps});
     return y;
 }
 
 void cpu::rmsnorm_forward(const Call &c) {
-    const View x = c.in[0], g = c.in[1], y = c.out[0], r = c.out[1];
+    const View &x = c.in[0], &g = c.in[1], &y = c.out[0], &r = c.out[1];
     const int d = x.width();
     for_rows(x.rows(), 2 * d, [&](long i) {
-        r[i] = 1 / sqrt(dot(x.row(i), x.row(i), d) / d + (real)c.a.eps);
+        r[i] = 1 / sqrt(dot(x.row(i), x.row(i), d) / d + c.a.eps);
         for (int j = 0; j < d; j++) y.row(i)[j] = x.row(i)[j] * r[i] * (g ? g[j] : 1);
     });
 }
@@ -485,7 +454,7 @@ void cpu::rmsnorm_forward(const Call &c) {
 // y_j = g_j r x_j and dr/dx_j = -r^3 x_j / d:  dx_j += r (g_j dy_j - x_j r^2/d sum_k g_k dy_k x_k)
 //                                              dg_j += sum over rows of r x_j dy_j
 void cpu::rmsnorm_backward(const Call &c) {
-    const View x = c.in[0], g = c.in[1], r = c.out[1], dx = c.din[0], dg = c.din[1], dy = c.dout[0];
+    const View &x = c.in[0], &g = c.in[1], &r = c.out[1], &dx = c.din[0], &dg = c.din[1], &dy = c.dout[0];
     const int d = x.width();
     if (dx)
         for_rows(x.rows(), 4 * d, [&](long i) {
@@ -510,7 +479,7 @@ Tensor softmax(const Tensor &x) {
 }
 
 void cpu::softmax_forward(const Call &c) {
-    const View x = c.in[0], y = c.out[0];
+    const View &x = c.in[0], &y = c.out[0];
     const int d = x.width();
     for_rows(x.rows(), 8 * d, [&](long i) {
         const real top = *std::max_element(x.row(i), x.row(i) + d);
@@ -522,7 +491,7 @@ void cpu::softmax_forward(const Call &c) {
 
 // dy_j/dx_k = y_j (1[j=k] - y_k):  dx_j += y_j (dy_j - sum_k y_k dy_k)
 void cpu::softmax_backward(const Call &c) {
-    const View y = c.out[0], dx = c.din[0], dy = c.dout[0];
+    const View &y = c.out[0], &dx = c.din[0], &dy = c.dout[0];
     const int d = y.width();
     for_rows(y.rows(), 3 * d, [&](long i) {
         const real sum = dot(y.row(i), dy.row(i), d);
@@ -533,26 +502,26 @@ void cpu::softmax_backward(const Call &c) {
 // ---------------------------------------------------------------- normalize_rows:  y = rho x / (sum x + eps)
 Tensor normalize_rows(const Tensor &x, double rho, double eps) {
     Tensor y = reals(x.shape);
-    apply(op_normalize_rows, {x}, {y}, {.eps = eps, .rho = rho});
+    apply(op_normalize_rows, {x}, {y}, {.eps = (real)eps, .rho = (real)rho});
     return y;
 }
 
 void cpu::normalize_rows_forward(const Call &c) {
-    const View x = c.in[0], y = c.out[0];
+    const View &x = c.in[0], &y = c.out[0];
     for_rows(x.rows(), x.width(), [&](long i) {
-        real sum = (real)c.a.eps;
+        real sum = c.a.eps;
         for (int j = 0; j < x.width(); j++) sum += x.row(i)[j];
-        for (int j = 0; j < x.width(); j++) y.row(i)[j] = (real)c.a.rho * x.row(i)[j] / sum;
+        for (int j = 0; j < x.width(); j++) y.row(i)[j] = c.a.rho * x.row(i)[j] / sum;
     });
 }
 
 // y_j = rho x_j / S, S = sum x + eps:  dx_j += (rho dy_j - sum_k dy_k y_k) / S
 void cpu::normalize_rows_backward(const Call &c) {
-    const View x = c.in[0], y = c.out[0], dx = c.din[0], dy = c.dout[0];
+    const View &x = c.in[0], &y = c.out[0], &dx = c.din[0], &dy = c.dout[0];
     for_rows(x.rows(), 3 * x.width(), [&](long i) {
-        real sum = (real)c.a.eps;
+        real sum = c.a.eps;
         for (int j = 0; j < x.width(); j++) sum += x.row(i)[j];
         const real mean = dot(dy.row(i), y.row(i), x.width());
-        for (int j = 0; j < x.width(); j++) dx.row(i)[j] += ((real)c.a.rho * dy.row(i)[j] - mean) / sum;
+        for (int j = 0; j < x.width(); j++) dx.row(i)[j] += (c.a.rho * dy.row(i)[j] - mean) / sum;
     });
 }

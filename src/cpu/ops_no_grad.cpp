@@ -41,7 +41,7 @@ template <class Out> static void take_best(real *score, int count, int n, Out ch
 }
 
 void cpu::topk_forward(const Call &c) {
-    const View s = c.in[0], b = c.in[1], pos = c.in[2], idx = c.out[0];
+    const View &s = c.in[0], &b = c.in[1], &pos = c.in[2], &idx = c.out[0];
     const int E = s.width(), K = c.a.K, size = E / c.a.groups;
     Scratch<real> work(cpu_device, s.rows() * (2 * E + c.a.groups));
     for_rows(s.rows(), (K + c.a.best + 2) * E, [&](long n) {
@@ -74,7 +74,7 @@ Dispatch dispatch(const Tensor &idx, int E) {
 }
 
 void cpu::dispatch_forward(const Call &c) {
-    const View idx = c.in[0], slot = c.out[0], token = c.out[1], offsets = c.out[2], counts = c.out[3];
+    const View &idx = c.in[0], &slot = c.out[0], &token = c.out[1], &offsets = c.out[2], &counts = c.out[3];
     const int E = c.a.n, K = idx.width();
     std::fill_n(&counts.id(0), E, 0);
     std::fill_n(&token.id(0), token.numel(), 0);
@@ -107,7 +107,7 @@ static bool is_padding(const View &idx, long row) {
 }
 
 void cpu::balance_forward(const Call &c) {
-    const View idx = c.in[0], w = c.out[0];
+    const View &idx = c.in[0], &w = c.out[0];
     const int E = c.a.n, T = c.a.T, K = idx.width();
     Scratch<real> f(cpu_device, w.numel() / T);
     for_rows(idx.shape[0] / T, T * (K + E), [&](long b) {
@@ -142,7 +142,7 @@ Sampled sample(const Tensor &logits, const Tensor &key, const Sampling &s) {
 }
 
 void cpu::sample_forward(const Call &c) {
-    const View z = c.in[0], key = c.in[1], id = c.out[0], kept = c.out[1];
+    const View &z = c.in[0], &key = c.in[1], &id = c.out[0], &kept = c.out[1];
     const int V = z.width();
     const bool greedy = c.a.temperature == 0;
     const int top_k = greedy ? 1 : (c.a.top_k > 0 && c.a.top_k < V ? c.a.top_k : V);
@@ -182,7 +182,7 @@ void append(const Tensor &rows, const Tensor &length, const Tensor &x, const Ten
 }
 
 void cpu::append_forward(const Call &c) {
-    const View rows = c.in[0], length = c.in[1], x = c.in[2], at = c.in[3];
+    const View &rows = c.in[0], &length = c.in[1], &x = c.in[2], &at = c.in[3];
     const int B = x.shape[0], T = x.shape[1], T_max = rows.shape[1];
     const long block = (long)x.shape[2] * x.shape[3];
     for_rows(B, T * block, [&](long b) {
@@ -203,22 +203,22 @@ void adamw(const Tensor &W, const Tensor &m, const Tensor &v, const Tensor &dW, 
            m.shape, ", v ", v.shape, ", dW ", dW.shape, " differ");
     expect(!norm2 || norm2.numel() == 1, "adamw: norm2 ", norm2.shape, " is not one number");
     apply(op_adamw, {W, m, v, dW, norm2}, {},
-          {.eps = o.eps,
+          {.eps = (real)o.eps,
            .lr = o.lr,
            .beta1 = o.beta1,
            .beta2 = o.beta2,
            .decay = o.decay,
-           .clip = o.clip,
+           .clip = (real)o.clip,
            .step = o.step});
 }
 
 void cpu::adamw_forward(const Call &c) {
-    const View W = c.in[0], m = c.in[1], v = c.in[2], dW = c.in[3], norm2 = c.in[4];
+    const View &W = c.in[0], &m = c.in[1], &v = c.in[2], &dW = c.in[3], &norm2 = c.in[4];
     const real norm = norm2 ? sqrt(norm2[0]) : 0;
     if (!(norm <= largest_real)) return;                 // NaN or infinity: the step is not taken
-    const real shrink = norm2 && c.a.clip > 0 && norm > c.a.clip ? (real)c.a.clip / (norm + (real)1e-6) : 1;
-    const real beta1 = (real)c.a.beta1, beta2 = (real)c.a.beta2, lr = (real)c.a.lr, eps = (real)c.a.eps;
-    const real keep = (real)(1 - c.a.lr * c.a.decay);
+    const real shrink = norm2 && c.a.clip > 0 && norm > c.a.clip ? c.a.clip / (norm + (real)1e-6) : 1;
+    const real beta1 = c.a.beta1, beta2 = c.a.beta2, lr = c.a.lr, eps = c.a.eps;
+    const real keep = 1 - c.a.lr * c.a.decay;
     const real fix1 = (real)(1 / (1 - pow(c.a.beta1, c.a.step))),
                fix2 = (real)(1 / (1 - pow(c.a.beta2, c.a.step)));
     for_rows(W.rows(), 8 * W.width(), [&](long i) {
@@ -239,7 +239,7 @@ void sum_squares(const Tensor &x, const Tensor &total) {
 }
 
 void cpu::sum_squares_forward(const Call &c) {
-    const View x = c.in[0];
+    const View &x = c.in[0];
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (long i = 0; i < x.numel(); i++) sum += (double)x[i] * x[i];
@@ -250,31 +250,32 @@ void cpu::sum_squares_forward(const Call &c) {
 void scale_add(const Tensor &y, const Tensor &x, double a, double b) {
     expect(y.shape == x.shape && y.s->type == x.s->type, "scale_add: y ", y.shape, " and x ", x.shape,
            " differ");
-    apply(op_scale_add, {y, x}, {}, {.a = a, .b = b});
+    apply(op_scale_add, {y, x}, {}, {.a = a, .b = (real)b});
 }
 
 void cpu::scale_add_forward(const Call &c) {
-    const View y = c.in[0], x = c.in[1];
+    const View &y = c.in[0], &x = c.in[1];
+    const real a = c.a.a, b = c.a.b;
     if (y.type == INTS)
-        for (long i = 0; i < y.numel(); i++) y.id(i) = (int)c.a.a * y.id(i) + (int)c.a.b * x.id(i);
+        for (long i = 0; i < y.numel(); i++) y.id(i) = (int)a * y.id(i) + (int)b * x.id(i);
     else
-        for (long i = 0; i < y.numel(); i++) y[i] = (real)c.a.a * y[i] + (real)c.a.b * x[i];
+        for (long i = 0; i < y.numel(); i++) y[i] = a * y[i] + b * x[i];
 }
 
 // ---------------------------------------------------------- bias_update:  b_i += gamma sign(mean - counts_i)
 // An expert that got less than its share becomes easier to choose: loss-free balancing, Algorithm 1.
 void bias_update(const Tensor &b, const Tensor &counts, double gamma) {
     expect(b.numel() == counts.numel(), "bias_update: b ", b.shape, " and counts ", counts.shape, " differ");
-    apply(op_bias_update, {b, counts}, {}, {.gamma = gamma});
+    apply(op_bias_update, {b, counts}, {}, {.gamma = (real)gamma});
 }
 
 void cpu::bias_update_forward(const Call &c) {
-    const View b = c.in[0], counts = c.in[1];
+    const View &b = c.in[0], &counts = c.in[1];
     const long E = b.numel();
     long total = 0;
     for (long i = 0; i < E; i++) total += counts.id(i);
     for (long i = 0; i < E; i++) {
         const long less = total - E * counts.id(i);                 // E (mean - counts_i), in integers: exact
-        b[i] += (real)c.a.gamma * ((less > 0) - (less < 0));
+        b[i] += c.a.gamma * ((less > 0) - (less < 0));
     }
 }

@@ -20,28 +20,27 @@ Tensor rope(const Tensor &x, const Tensor &pos, const Rope &r) {
           {.first = r.first,
            .dims = r.dims,
            .pairing = r.pairing,
-           .sign = r.sign,
+           .sign = (real)r.sign,
            .theta = r.angle.theta,
            .scaling = r.angle.scaling,
            .factor = r.angle.factor,
            .original = r.angle.original,
            .beta_fast = r.angle.beta_fast,
            .beta_slow = r.angle.beta_slow,
-           .amplitude = r.amplitude});
+           .amplitude = (real)r.amplitude});
     return y;
 }
 
 // turn: for every pair of every row, to[a], to[b] from the pair x_a, x_b and the cosine and sine of its angle
-template <class F> static void for_pairs(const Call &c, double sign, F turn) {
-    const View x = c.in[0], pos = c.in[1];
+template <class F> static void for_pairs(const Call &c, real sign, F turn) {
+    const View &x = c.in[0], &pos = c.in[1];
     const int n = x.shape[2], half = c.a.dims / 2;
     Scratch<real> frequency(cpu_device, std::max(half, 1));
     for (int i = 0; i < half; i++) frequency[i] = rope_frequency(c.a.angle(), i);
     for_rows(pos.numel(), (20 + n) * half, [&](long t) {
         for (int i = 0; i < half; i++) {
             const real angle = pos.id(t) * frequency[i];
-            const real cosine = (real)c.a.amplitude * cos(angle),
-                       sine = (real)(c.a.amplitude * sign) * sin(angle);
+            const real cosine = c.a.amplitude * cos(angle), sine = c.a.amplitude * sign * sin(angle);
             const int a = c.a.first + (c.a.pairing == rope_interleaved ? 2 * i : i);
             const int b = a + (c.a.pairing == rope_interleaved ? 1 : half);
             for (int h = 0; h < n; h++) turn(t * n + h, a, b, cosine, sine);
@@ -50,7 +49,7 @@ template <class F> static void for_pairs(const Call &c, double sign, F turn) {
 }
 
 void cpu::rope_forward(const Call &c) {
-    const View x = c.in[0], y = c.out[0];
+    const View &x = c.in[0], &y = c.out[0];
     if (c.a.dims < x.width()) std::copy_n(x.row(0), x.numel(), y.row(0));
     for_pairs(c, c.a.sign, [&](long r, int a, int b, real cosine, real sine) {
         const real p = x.row(r)[a], q = x.row(r)[b];
@@ -61,7 +60,7 @@ void cpu::rope_forward(const Call &c) {
 
 // A rotation is turned back by its transpose, the rotation by minus the angle.
 void cpu::rope_backward(const Call &c) {
-    const View dx = c.din[0], dy = c.dout[0];
+    const View &dx = c.din[0], &dy = c.dout[0];
     const int first = c.a.first, last = first + c.a.dims;
     if (c.a.dims < dx.width())
         for_rows(dx.rows(), dx.width(), [&](long r) {
@@ -92,7 +91,8 @@ static std::pair<Tensor, Tensor> attend(const Tensor &q, const Tensor &k, const 
     expect(scale > 0, "attention: scale ", scale, " is not positive");
     Tensor o = reals(q.shape.with_width(v ? v.shape.width() : n)),
            lse = reals({q.shape[0], q.shape[1], q.shape[2]});
-    apply(op_attention, {q, k, v, where.keys}, {o, lse}, {.n = n, .scale = scale, .lists = where.lists});
+    apply(op_attention, {q, k, v, where.keys}, {o, lse},
+          {.n = n, .scale = (real)scale, .lists = where.lists});
     return {o, lse};
 }
 
@@ -113,7 +113,7 @@ struct Seen {                                            // the keys that query 
     const int *list;
     int lo, n;
     Seen(const Call &c, long t) {
-        const View where = c.in[3];
+        const View &where = c.in[3];
         list = c.a.lists ? &where.id(t * where.width()) : nullptr;
         lo = c.a.lists ? 0 : where.id(2 * t);
         n = c.a.lists ? where.width() : std::max(0, where.id(2 * t + 1) - lo + 1);
@@ -124,8 +124,8 @@ struct Seen {                                            // the keys that query 
 }  // namespace
 
 void cpu::attention_forward(const Call &c) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], where = c.in[3], o = c.out[0],
-               lse = c.out[1];
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &where = c.in[3], &o = c.out[0],
+               &lse = c.out[1];
     const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2], d_v = o.width();
     const long most = c.a.lists ? where.width() : S;
     Scratch<real> scores(cpu_device, std::max(1l, q.shape[0] * n_h * most));
@@ -139,7 +139,7 @@ void cpu::attention_forward(const Call &c) {
             bool sees = false;
             for (int j = 0; j < seen.n; j++) {
                 sees |= seen[j] >= 0;
-                s[j] = seen[j] < 0 ? -INFINITY : (real)c.a.scale * dot(q.row(row), k.row(key(j)), q.width());
+                s[j] = seen[j] < 0 ? -INFINITY : c.a.scale * dot(q.row(row), k.row(key(j)), q.width());
                 top = std::max(top, s[j]);
             }
             std::fill_n(o.row(row), d_v, 0);
@@ -157,9 +157,9 @@ void cpu::attention_forward(const Call &c) {
 //   dv_j += p_j do,   ds_j = p_j (<do, v_j> - <do, o>),   dq += scale ds_j k_j,   dk_j += scale ds_j q
 // One thread owns a key head, with all queries and query heads that use it.
 void cpu::attention_backward(const Call &c) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1],
-               dout = c.dout[0];
-    const View dq = c.din[0], dk = c.din[1], dv = c.in[2] ? c.din[2] : c.din[1];
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1],
+               &dout = c.dout[0];
+    const View &dq = c.din[0], &dk = c.din[1], &dv = c.in[2] ? c.din[2] : c.din[1];
     const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2], d_k = q.width(),
               d_v = o.width();
     const int share = n_h / n_kv;
@@ -173,8 +173,8 @@ void cpu::attention_backward(const Call &c) {
                 for (int j = 0; j < seen.n; j++) {
                     if (seen[j] < 0) continue;
                     const long key = (b * S + seen[j]) * n_kv + g;
-                    const real p = exp_of((real)c.a.scale * dot(q.row(row), k.row(key), d_k) - lse[row]);
-                    const real ds = (real)c.a.scale * p * (dot(d_o, v.row(key), d_v) - mean);
+                    const real p = exp_of(c.a.scale * dot(q.row(row), k.row(key), d_k) - lse[row]);
+                    const real ds = c.a.scale * p * (dot(d_o, v.row(key), d_v) - mean);
                     if (dv) add_scaled(dv.row(key), p, d_o, d_v);
                     if (dq) add_scaled(dq.row(row), ds, k.row(key), d_k);
                     if (dk) add_scaled(dk.row(key), ds, q.row(row), d_k);
@@ -203,16 +203,17 @@ LogP logp(const Tensor &h, const Tensor &W, const Tensor &ids, double temperatur
 }
 
 static void logits_of(const Call &c, long n, real *z) {
-    const View h = c.in[0], W = c.in[1], allowed = c.in[3];
+    const View &h = c.in[0], &W = c.in[1], &allowed = c.in[3];
     const int V = W.shape[0];
+    const real temperature = c.a.temperature;
     for_rows(V, W.width(), [&](long v) {
         const bool may = !allowed || in_set(allowed.ids(n), v);
-        z[v] = may ? dot(h.row(n), W.row(v), W.width()) / (real)c.a.temperature : -INFINITY;
+        z[v] = may ? dot(h.row(n), W.row(v), W.width()) / temperature : -INFINITY;
     });
 }
 
 void cpu::logp_forward(const Call &c) {
-    const View ids = c.in[2], y = c.out[0], H = c.out[1], lse = c.out[2];
+    const View &ids = c.in[2], &y = c.out[0], &H = c.out[1], &lse = c.out[2];
     const int V = c.in[1].shape[0];
     Scratch<real> z(cpu_device, V);
     for (long n = 0; n < ids.numel(); n++) {
@@ -235,10 +236,11 @@ void cpu::logp_forward(const Call &c) {
 // With p = softmax(z), z = h W^T / temperature:  dy/dz_v = 1[v=id] - p_v,  dH/dz_v = -p_v (log p_v + H),
 // and then as matmul:  dh += dz W,  dW += dz^T h.
 void cpu::logp_backward(const Call &c) {
-    const View h = c.in[0], W = c.in[1], ids = c.in[2], dh = c.din[0], dW = c.din[1], dy = c.dout[0],
-               dH = c.dout[1];
-    const View H = c.out[1], lse = c.out[2];
+    const View &h = c.in[0], &W = c.in[1], &ids = c.in[2], &dh = c.din[0], &dW = c.din[1], &dy = c.dout[0],
+               &dH = c.dout[1];
+    const View &H = c.out[1], &lse = c.out[2];
     const int V = W.shape[0], d = W.width();
+    const real temperature = c.a.temperature;
     Scratch<real> z(cpu_device, V);
     for (long n = 0; n < ids.numel(); n++) {
         if (ids.id(n) < 0) continue;
@@ -247,7 +249,7 @@ void cpu::logp_backward(const Call &c) {
             const real log_p = z[v] - lse[n], p = exp_of(log_p);
             real dz = dy ? dy[n] * ((v == ids.id(n)) - p) : 0;
             if (dH && p > 0) dz -= dH[n] * p * (log_p + H[n]);
-            dz /= (real)c.a.temperature;
+            dz /= temperature;
             if (dh) add_scaled(dh.row(n), dz, W.row(v), d);
             if (dW) add_scaled(dW.row(v), dz, h.row(n), d);
         }

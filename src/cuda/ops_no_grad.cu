@@ -188,7 +188,7 @@ static __global__ void sample_fwd(const __grid_constant__ Call c, const int *ord
 }
 
 void gpu::sample_forward(const Call &c) {
-    const View z = c.in[0];
+    const View &z = c.in[0];
     Scratch<int> order(cuda_device, z.numel());
     Scratch<double> weight(cuda_device, z.numel());
     cuda_device.zero(order.p, z.numel() * sizeof(int));                            // valid even among NaNs
@@ -222,9 +222,9 @@ static __global__ void adamw_fwd(const __grid_constant__ Call c, real fix1, real
     const auto &[W, m, v, dW, norm2] = c.inputs<5>();
     const real norm = norm2 ? sqrt(norm2[0]) : 0;
     if (!(norm <= largest_real)) return;                 // NaN or infinity: the step is not taken
-    const real shrink = norm2 && c.a.clip > 0 && norm > c.a.clip ? (real)c.a.clip / (norm + (real)1e-6) : 1;
-    const real beta1 = (real)c.a.beta1, beta2 = (real)c.a.beta2, lr = (real)c.a.lr, eps = (real)c.a.eps;
-    const real keep = (real)(1 - c.a.lr * c.a.decay);
+    const real shrink = norm2 && c.a.clip > 0 && norm > c.a.clip ? c.a.clip / (norm + (real)1e-6) : 1;
+    const real beta1 = c.a.beta1, beta2 = c.a.beta2, lr = c.a.lr, eps = c.a.eps;
+    const real keep = 1 - c.a.lr * c.a.decay;
     const long j = element();
     if (j >= W.numel()) return;
     const real g = dW[j] * shrink;
@@ -269,10 +269,11 @@ void gpu::sum_squares_forward(const Call &c) {
 // -------------------------------------------------------------- scale_add:  y = ay + bx, numbers or integers
 static __global__ void scale_add_fwd(const __grid_constant__ Call c) {
     const auto &[y, x] = c.inputs<2>();
+    const real a = c.a.a, b = c.a.b;
     const long i = element();
     if (i >= y.numel()) return;
-    if (y.type == INTS) y.id(i) = (int)c.a.a * y.id(i) + (int)c.a.b * x.id(i);
-    else y[i] = (real)c.a.a * y[i] + (real)c.a.b * x[i];
+    if (y.type == INTS) y.id(i) = (int)a * y.id(i) + (int)b * x.id(i);
+    else y[i] = a * y[i] + b * x[i];
 }
 
 void gpu::scale_add_forward(const Call &c) {
@@ -287,7 +288,7 @@ static __global__ void bias_update_fwd(const __grid_constant__ Call c) {
     long total = 0;
     for (long e = 0; e < E; e++) total += counts.id(e);
     const long less = total - E * counts.id(i);          // E (mean - counts_i), in integers: exact
-    b[i] += (real)c.a.gamma * ((less > 0) - (less < 0));
+    b[i] += c.a.gamma * ((less > 0) - (less < 0));
 }
 
 void gpu::bias_update_forward(const Call &c) {

@@ -8,13 +8,13 @@
 // -------------------------------------------------------------- rope:  pairs turned by the angle pos theta_i
 // A block has the rows of one position.
 // turn: for every pair a, b of a row, and the cosine and sine of its angle
-template <class F> static __device__ void for_pairs(const Call &c, double sign, F turn) {
+template <class F> static __device__ void for_pairs(const Call &c, real sign, F turn) {
     const long t = blockIdx.x;
     const int n = c.in[0].shape[2], half = c.a.dims / 2;
     for (int i = threadIdx.x; i < half; i += blockDim.x) {
         const real angle = c.in[1].id(t) * rope_frequency(c.a.angle(), i);
-        const real cosine = (real)c.a.amplitude * cos(angle);
-        const real sine = (real)(c.a.amplitude * sign) * sin(angle);
+        const real cosine = c.a.amplitude * cos(angle);
+        const real sine = c.a.amplitude * sign * sin(angle);
         const int a = c.a.first + (c.a.pairing == rope_interleaved ? 2 * i : i);
         const int b = a + (c.a.pairing == rope_interleaved ? 1 : half);
         for (int h = 0; h < n; h++) turn(t * n + h, a, b, cosine, sine);
@@ -30,7 +30,7 @@ template <class F> static __device__ void for_others(const Call &c, F pass) {
 }
 
 static __global__ void rope_fwd(const __grid_constant__ Call c) {
-    const View x = c.in[0], y = c.out[0];
+    const View &x = c.in[0], &y = c.out[0];
     for_others(c, [&](long r, int j) { y.row(r)[j] = x.row(r)[j]; });
     for_pairs(c, c.a.sign, [&](long r, int a, int b, real cosine, real sine) {
         const real p = x.row(r)[a], q = x.row(r)[b];
@@ -45,7 +45,7 @@ void gpu::rope_forward(const Call &c) {
 
 // A rotation is turned back by its transpose, the rotation by minus the angle.
 static __global__ void rope_bwd(const __grid_constant__ Call c) {
-    const View dx = c.din[0], dy = c.dout[0];
+    const View &dx = c.din[0], &dy = c.dout[0];
     for_others(c, [&](long r, int j) { dx.row(r)[j] += dy.row(r)[j]; });
     for_pairs(c, -c.a.sign, [&](long r, int a, int b, real cosine, real sine) {
         const real p = dy.row(r)[a], q = dy.row(r)[b];
@@ -89,7 +89,7 @@ static __device__ int chunk_end(int first, int n) { return min(first + (int)bloc
 // shrinks ("online"). Between a chunk's p and the next chunk's stands a block_max, which no thread
 // leaves before all have come.
 static __global__ void attention_fwd(const __grid_constant__ Call c) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1];
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1];
     const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2], d_v = o.width();
     const long row = blockIdx.x, t = row / n_h, b = t / T, i = row % n_h;
     const Seen seen(c, t);
@@ -100,7 +100,7 @@ static __global__ void attention_fwd(const __grid_constant__ Call c) {
     for (int first = 0; first < seen.n; first += blockDim.x) {
         const int mine = first + threadIdx.x, end = chunk_end(first, seen.n);
         const bool sees = mine < end && seen[mine] >= 0;
-        const real s = sees ? (real)c.a.scale * dot(q.row(row), k.row(key(mine)), q.width()) : -INFINITY;
+        const real s = sees ? c.a.scale * dot(q.row(row), k.row(key(mine)), q.width()) : -INFINITY;
         const real before = top;
         top = Largest()(top, block_max(s));
         if (top == -INFINITY) continue;                  // nothing seen yet
@@ -126,8 +126,8 @@ void gpu::attention_forward(const Call &c) {
 // With p_j = exp(s_j - lse), s_j = scale q k_j:  ds_j = p_j (<do, v_j> - <do, o>),
 // dq += scale sum_j ds_j k_j
 static __global__ void attention_bwd_q(const __grid_constant__ Call c) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1];
-    const View dq = c.din[0];
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1];
+    const View &dq = c.din[0];
     const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2];
     const int d_k = q.width(), d_v = o.width();
     const long row = blockIdx.x, t = row / n_h, b = t / T, i = row % n_h;
@@ -139,8 +139,8 @@ static __global__ void attention_bwd_q(const __grid_constant__ Call c) {
     for (int first = 0; first < seen.n; first += blockDim.x) {
         const int mine = first + threadIdx.x, end = chunk_end(first, seen.n);
         if (mine < end && seen[mine] >= 0) {
-            const real p = exp_of((real)c.a.scale * dot(q.row(row), k.row(key(mine)), d_k) - lse[row]);
-            ds[threadIdx.x] = (real)c.a.scale * p * (dot(d_o, v.row(key(mine)), d_v) - mean);
+            const real p = exp_of(c.a.scale * dot(q.row(row), k.row(key(mine)), d_k) - lse[row]);
+            ds[threadIdx.x] = c.a.scale * p * (dot(d_o, v.row(key(mine)), d_v) - mean);
         }
         barrier();
         for (int x = threadIdx.x; x < d_k; x += blockDim.x)
@@ -153,8 +153,8 @@ static __global__ void attention_bwd_q(const __grid_constant__ Call c) {
 // and  dv_j += sum_t p_j do,  dk_j += scale sum_t ds_j q.  A block has a key row: it walks all queries and
 // query heads that may see it in order, one a thread. A list may hold the key twice.
 static __global__ void attention_bwd_kv(const __grid_constant__ Call c) {
-    const View q = c.in[0], k = c.in[1], v = c.in[2] ? c.in[2] : c.in[1], o = c.out[0], lse = c.out[1];
-    const View dk = c.din[1], dv = c.in[2] ? c.din[2] : c.din[1], dout = c.dout[0];
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1];
+    const View &dk = c.din[1], &dv = c.in[2] ? c.din[2] : c.din[1], &dout = c.dout[0];
     const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2];
     const int d_k = q.width(), d_v = o.width();
     const long key = blockIdx.x, g = key % n_kv, j = key / n_kv % S, b = key / n_kv / S;
@@ -169,10 +169,10 @@ static __global__ void attention_bwd_kv(const __grid_constant__ Call c) {
         if (times && lse[row_of(mine)] != -INFINITY) {
             const long row = row_of(mine);
             const real *d_o = dout.row(row), mean = dot(d_o, o.row(row), d_v);
-            const real s = (real)c.a.scale * dot(q.row(row), k.row(key), d_k);
+            const real s = c.a.scale * dot(q.row(row), k.row(key), d_k);
             const real p_j = times * exp_of(s - lse[row]);
             p[threadIdx.x] = p_j;
-            ds[threadIdx.x] = (real)c.a.scale * p_j * (dot(d_o, v.row(key), d_v) - mean);
+            ds[threadIdx.x] = c.a.scale * p_j * (dot(d_o, v.row(key), d_v) - mean);
         }
         barrier();
         for (int x = threadIdx.x; x < d_k || x < d_v; x += blockDim.x)
@@ -206,15 +206,16 @@ template <class F> static void for_chunks(const Call &c, F f) {
 }
 
 static __global__ void logp_logits(const __grid_constant__ Call c, long first, long rows, real *z) {
-    const View h = c.in[0], W = c.in[1], allowed = c.in[3];
+    const View &h = c.in[0], &W = c.in[1], &allowed = c.in[3];
     const int V = W.shape[0];
+    const real temperature = c.a.temperature;
     const long i = tile_row(), v = tile_column();
     const real sum = tile_product(
         i, rows, v, V, W.width(), [&](long i, long j) { return h.row(first + i)[j]; },
         [&](long j, long v) { return W.row(v)[j]; });
     if (i >= rows || v >= V) return;
     const bool may = !allowed || in_set(allowed.ids(first + i), v);
-    z[i * V + v] = may ? sum / (real)c.a.temperature : -INFINITY;
+    z[i * V + v] = may ? sum / temperature : -INFINITY;
 }
 
 static void logits_of(const Call &c, long first, long rows, real *z) {
@@ -222,7 +223,7 @@ static void logits_of(const Call &c, long first, long rows, real *z) {
 }
 
 static __global__ void logp_fwd(const __grid_constant__ Call c, long first, real *z_of_chunk) {
-    const View ids = c.in[2], y = c.out[0], H = c.out[1], lse = c.out[2];
+    const View &ids = c.in[2], &y = c.out[0], &H = c.out[1], &lse = c.out[2];
     const int V = c.in[1].shape[0];
     const long n = first + blockIdx.x;
     const real *z = z_of_chunk + (long)blockIdx.x * V;
@@ -255,17 +256,18 @@ void gpu::logp_forward(const Call &c) {
 static __global__ void logp_bwd_z(const __grid_constant__ Call c, long first, long rows, real *z) {
     const View &ids = c.in[2], &H = c.out[1], &lse = c.out[2], &dy = c.dout[0], &dH = c.dout[1];
     const int V = c.in[1].shape[0];
+    const real temperature = c.a.temperature;
     const long e = element(), n = first + e / V, v = e % V;
     if (e >= rows * V) return;
     const real log_p = z[e] - lse[n], p = exp_of(log_p);
     real dz = dy ? dy[n] * ((v == ids.id(n)) - p) : 0;
     if (dH && p > 0) dz -= dH[n] * p * (log_p + H[n]);
-    z[e] = dz / (real)c.a.temperature;
+    z[e] = dz / temperature;
 }
 
 // and then as matmul:  dh += dz W
 static __global__ void logp_bwd_h(const __grid_constant__ Call c, long first, long rows, const real *dz) {
-    const View W = c.in[1], ids = c.in[2], dh = c.din[0];
+    const View &W = c.in[1], &ids = c.in[2], &dh = c.din[0];
     const int V = W.shape[0];
     const long i = tile_row(), j = tile_column();
     const real sum = tile_product(
@@ -276,7 +278,7 @@ static __global__ void logp_bwd_h(const __grid_constant__ Call c, long first, lo
 
 // and dW += dz^T h, over the rows that have a target
 static __global__ void logp_bwd_W(const __grid_constant__ Call c, long first, long rows, const real *dz) {
-    const View h = c.in[0], ids = c.in[2], dW = c.din[1];
+    const View &h = c.in[0], &ids = c.in[2], &dW = c.din[1];
     const int V = dW.shape[0];
     const long v = tile_row(), j = tile_column();
     const auto has_target = [&](long i) { return ids.id(first + i) >= 0; };
@@ -287,7 +289,7 @@ static __global__ void logp_bwd_W(const __grid_constant__ Call c, long first, lo
 }
 
 void gpu::logp_backward(const Call &c) {
-    const View W = c.in[1];
+    const View &W = c.in[1];
     for_chunks(c, [&](long first, long rows, real *z) {
         const real *dz = z;
         logits_of(c, first, rows, z);

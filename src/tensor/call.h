@@ -5,31 +5,32 @@
 #pragma once
 #include "src/tensor/tensor.h"
 
-// The named numbers of a call. One list makes the struct, the printer and `deepseek op --set name=value`.
+// The named numbers of a call. One list makes the struct, the printer and `deepseek op --set name=value`. What kernels
+// multiply by is real; what is first computed with is double.
 #define ATTRIBUTES(X)                                                                \
     X(int, f, 0, "function of a pointwise family")                                   \
-    X(double, a, 1, "factor: f(ax + c), or of y in ay + bx")                         \
-    X(double, b, 0, "factor of x in ay + bx")                                        \
-    X(double, c, 0, "summand: f(ax + c)")                                            \
+    X(double, a, 1, "factor: f(ax + shift), or of y in ay + bx")                     \
+    X(real, b, 0, "factor of x in ay + bx")                                          \
+    X(real, shift, 0, "summand: f(ax + shift)")                                      \
     X(int, axis, 0, "slice: the axis")                                               \
     X(int, from, 0, "slice: first index on the axis")                                \
     X(int, n, 0, "how many (slice), or how many experts (dispatch, balance)")        \
     X(int, transpose, 0, "matmul_heads: multiply by the transposed heads")           \
-    X(double, eps, 0, "added under a root or in a denominator")                      \
-    X(double, scale, 1, "of the attention scores")                                   \
+    X(real, eps, 0, "added under a root or in a denominator")                        \
+    X(real, scale, 1, "of the attention scores")                                     \
     X(int, lists, 0, "where holds spans (0) or lists of indices (1)")                \
     X(int, first, 0, "rope: first channel that turns")                               \
     X(int, dims, 0, "rope: how many channels turn")                                  \
     X(int, pairing, 0, "rope: 0 neighbours, 1 half-split")                           \
-    X(double, sign, 1, "rope: -1 turns back")                                        \
+    X(real, sign, 1, "rope: -1 turns back")                                          \
     X(double, theta, 10000, "rope: base of the frequencies")                         \
     X(int, scaling, 0, "rope: 0 none, 1 linear, 2 YaRN")                             \
     X(double, factor, 1, "rope: context extension s")                                \
     X(double, original, 4096, "rope: context before the extension")                  \
     X(double, beta_fast, 32, "rope: YaRN ramp begins (turns)")                       \
     X(double, beta_slow, 1, "rope: YaRN ramp ends (turns)")                          \
-    X(double, amplitude, 1, "rope: factor of cos and sin")                           \
-    X(double, rho, 1, "normalize_rows: what a row sums to")                          \
+    X(real, amplitude, 1, "rope: factor of cos and sin")                             \
+    X(real, rho, 1, "normalize_rows: what a row sums to")                            \
     X(int, K, 1, "topk: how many")                                                   \
     X(int, groups, 1, "topk: groups of experts (nodes)")                             \
     X(int, keep, 1, "topk: groups kept")                                             \
@@ -43,9 +44,9 @@
     X(double, beta1, 0.9, "adamw: decay of the first moment")                        \
     X(double, beta2, 0.95, "adamw: decay of the second moment")                      \
     X(double, decay, 0, "adamw: weight decay")                                       \
-    X(double, clip, 0, "adamw: largest global gradient norm, 0 none")                \
+    X(real, clip, 0, "adamw: largest global gradient norm, 0 none")                  \
     X(int, step, 1, "adamw: 1, 2, ... for the bias correction")                      \
-    X(double, gamma, 0, "bias_update: speed")
+    X(real, gamma, 0, "bias_update: speed")
 
 struct Attr {
 #define X(type, name, value, meaning) type name = value;

@@ -105,8 +105,7 @@ std::string number(const View &v, long i) {
 void compare(const Call &c, bool backward, const char *role, int i, const View &on_cpu, const View &on_cuda) {
     std::vector<std::byte> memory(bytes_of(on_cpu));
     cuda_device.down(memory.data(), on_cuda.p, memory.size());
-    View ours = on_cpu;
-    ours.p = memory.data();
+    const View ours(memory.data(), on_cpu.shape, on_cpu.type);
     const Difference d = worst_difference(on_cpu, ours);
     double &worst = backward ? table[c.op].backward : table[c.op].forward;
     if (d.error > parity_tolerance(backward)) {

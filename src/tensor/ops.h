@@ -19,7 +19,7 @@
     X(matmul_heads, "x W -> y", "y_i = W_i x_i, head by head", "transpose")                            \
     X(matmul_grouped, "x W offsets -> y", "rows of expert e times W_e^T", "")                          \
     X(weighted_sum, "x w? -> y", "y = a sum_i w_i x_i, w constant", "a")                               \
-    X(unary, "x -> y", "y = f(ax + c)", "f a c")                                                       \
+    X(unary, "x -> y", "y = f(ax + shift)", "f a shift")                                               \
     X(binary, "x y -> z", "z = f(x, y)", "f")                                                          \
     X(swiglu, "a b -> y", "y = silu(a) b", "")                                                         \
     X(scale_rows, "x s -> y", "y_i = s_i x_i", "")                                                     \
@@ -74,7 +74,7 @@ Tensor matmul_heads(In x, In W, bool transpose = false);  // (...,n_h,a), (n_h,b
 Tensor matmul_grouped(In x, In W, In offsets);           // (M,a), (E,b,a), (E+1) -> (M,b)
 Tensor weighted_sum(In x, In w, double a = 1);           // -> (1)
 Tensor mean(In x);                                       // -> (1)
-Tensor unary(Unary f, In x, double a = 1, double c = 0);
+Tensor unary(Unary f, In x, double a = 1, double shift = 0);
 Tensor binary(Binary f, In x, In y);
 Tensor swiglu(In a, In b);
 Tensor scale_rows(In x, In s);                           // (R,d), (R)

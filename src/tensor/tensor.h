@@ -48,18 +48,31 @@ struct Storage {                     // a block from its device's pool; goes bac
     const char *name = "";           // the weight's name, or the op that made it
 };
 
-struct View {                        // what a kernel sees. p null: absent, or gradient not wanted
+// What a kernel sees of a tensor. p null: absent, or gradient not wanted. The sizes that kernels ask for again and
+// again are stored, not multiplied out of the shape each time: that put half of CUDA's kernels' Views into memory.
+struct View {
     void *p = nullptr;
     Shape shape;
     Type type = REALS;
+    View() = default;
+    View(void *p, const Shape &shape, Type type)
+        : p(p), shape(shape), type(type), last(shape.width()), row_count(shape.rows()), count(shape.numel()) {
+    }
     BOTH explicit operator bool() const { return p != nullptr; }
     BOTH real &operator[](long i) const { return ((real *)p)[i]; }
-    BOTH real *row(long i) const { return (real *)p + i * shape.width(); }
     BOTH int &id(long i) const { return ((int *)p)[i]; }
-    BOTH int *ids(long i) const { return (int *)p + i * shape.width(); }               // row i
-    BOTH long numel() const { return shape.numel(); }
-    BOTH long rows() const { return shape.rows(); }
-    BOTH int width() const { return shape.width(); }
+    BOTH real *row(long i) const { return (real *)p + i * last; }
+    BOTH int *ids(long i) const { return (int *)p + i * last; }                        // a row of integers
+    BOTH real *head(long b, long t, long i) const {                                    // of (B,T,n,d)
+        return (real *)p + ((b * shape.d[1] + t) * shape.d[2] + i) * last;
+    }
+    BOTH int width() const { return last; }
+    BOTH long rows() const { return row_count; }
+    BOTH long numel() const { return count; }
+
+private:
+    int last = 0;
+    long row_count = 0, count = 0;
 };
 
 struct Tensor {                      // a counted handle: `=` aliases, clone() copies
@@ -73,8 +86,8 @@ struct Tensor {                      // a counted handle: `=` aliases, clone() c
     ~Tensor();
     explicit operator bool() const { return s != nullptr; }
     long numel() const { return shape.numel(); }
-    View view() const { return s ? View{s->data, shape, s->type} : View{}; }
-    View grad_view() const { return s && s->grad ? View{s->grad, shape, REALS} : View{}; }
+    View view() const { return s ? View(s->data, shape, s->type) : View(); }
+    View grad_view() const { return s && s->grad ? View(s->grad, shape, REALS) : View(); }
 };
 
 Tensor reals(const Shape &, const char *name = "");      // on the current device, contents undefined

@@ -162,7 +162,7 @@ for f, function in enumerate(UNARY):
     x = away(5, 7).abs() if function is torch.log else away(5, 7)
     a, c = (0.8, 0.1) if function is torch.log else (-1.3, 0.2)
     CASES.append(
-        ("unary", f"f={f}", dict(f=f, a=a, c=c), dict(x=x), lambda x, f, a, c: dict(y=UNARY[f](a * x + c)))
+        ("unary", f"f={f}", dict(f=f, a=a, shift=c), dict(x=x), lambda x, f, a, shift: dict(y=UNARY[f](a * x + shift)))
     )
 
 BINARY = [torch.add, torch.sub, torch.mul, torch.minimum, torch.maximum]

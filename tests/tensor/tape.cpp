@@ -24,7 +24,7 @@ TEST_CASE("tape: an op whose input wants a gradient is recorded, with its attrib
     REQUIRE(tape.size() == 1);
     CHECK(tape[0].op == op_unary);
     CHECK(tape[0].a.a == 3);
-    CHECK(tape[0].a.c == 0.5);
+    CHECK(tape[0].a.shift == 0.5);
     CHECK(tape[0].in[0].s == x.s);
     CHECK(tape[0].out[0].s == y.s);
     CHECK(y.s->wants_grad);
