@@ -177,6 +177,19 @@ void gpu::pick_backward(const Call &c) { launch(pick_bwd, blocks_for(c.dout[0].r
 
 // ============================================================================================== [2] products
 
+// Each in the precision of its weight: in bf16 the kernels below see rounded operands.
+static __global__ void round_to_bf16(const real *x, real *to, long n) {
+    const long i = element();
+    if (i < n) to[i] = to_bf16(x[i]);
+}
+
+Rounded gpu::rounded(const Call &c, bool dy) {
+    const auto to_bf16_all = [](const real *x, real *to, long n) {
+        launch(round_to_bf16, blocks_for(n), per_block, 0, x, to, n);
+    };
+    return {c, cuda_device, to_bf16_all, dy};
+}
+
 // ---------------------------------------------------------------- matmul:  y = x W^T
 static __global__ void matmul_fwd(const __grid_constant__ Call c) {
     const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
@@ -187,7 +200,9 @@ static __global__ void matmul_fwd(const __grid_constant__ Call c) {
     if (i < y.rows() && o < y.width()) y.row(i)[o] = sum;
 }
 
-void gpu::matmul_forward(const Call &c) {
+void gpu::matmul_forward(const Call &call) {
+    const Rounded operands = rounded(call);
+    const Call &c = operands;
     launch(matmul_fwd, tile_grid(c.out[0].rows(), c.out[0].width()), tile_block, tile_bytes, c);
 }
 
@@ -211,7 +226,9 @@ static __global__ void matmul_bwd_W(const __grid_constant__ Call c) {
     if (o < dW.rows() && j < dW.width()) dW.row(o)[j] += sum;
 }
 
-void gpu::matmul_backward(const Call &c) {
+void gpu::matmul_backward(const Call &call) {
+    const Rounded operands = rounded(call);
+    const Call &c = operands;
     const View &dx = c.din[0], &dW = c.din[1];
     if (dx) launch(matmul_bwd_x, tile_grid(dx.rows(), dx.width()), tile_block, tile_bytes, c);
     if (dW) launch(matmul_bwd_W, tile_grid(dW.rows(), dW.width()), tile_block, tile_bytes, c);
@@ -236,7 +253,9 @@ static __global__ void matmul_heads_fwd(const __grid_constant__ Call c) {
     if (i < rows && o < y.width()) y.row(i * n_h + h)[o] = sum;
 }
 
-void gpu::matmul_heads_forward(const Call &c) {
+void gpu::matmul_heads_forward(const Call &call) {
+    const Rounded operands = rounded(call);
+    const Call &c = operands;
     const View &y = c.out[0];
     const int n_h = c.in[1].shape[0];
     launch(matmul_heads_fwd, tile_grid(y.rows() / n_h, y.width(), n_h), tile_block, tile_bytes, c);
@@ -264,7 +283,9 @@ static __global__ void matmul_heads_bwd_W(const __grid_constant__ Call c) {
     if (o < dy.width() && j < x.width()) dW[at(c, h, o, j)] += sum;
 }
 
-void gpu::matmul_heads_backward(const Call &c) {
+void gpu::matmul_heads_backward(const Call &call) {
+    const Rounded operands = rounded(call);
+    const Call &c = operands;
     const View &dx = c.din[0], &dW = c.din[1];
     const int n_h = c.in[1].shape[0], a = c.in[0].width(), b = c.dout[0].width();
     if (dx) launch(matmul_heads_bwd_x, tile_grid(dx.rows() / n_h, a, n_h), tile_block, tile_bytes, c);
@@ -307,7 +328,9 @@ static __global__ void matmul_grouped_fwd(const __grid_constant__ Call c) {
     if (i < mine.end && o < b) y.row(i)[o] = sum;
 }
 
-void gpu::matmul_grouped_forward(const Call &c) {
+void gpu::matmul_grouped_forward(const Call &call) {
+    const Rounded operands = rounded(call);
+    const Call &c = operands;
     const View &x = c.in[0], &W = c.in[1];
     launch(matmul_grouped_fwd, expert_grid(x.rows(), W.shape[0], W.shape[1]), tile_block, tile_bytes, c);
 }
@@ -335,7 +358,9 @@ static __global__ void matmul_grouped_bwd_W(const __grid_constant__ Call c) {
     if (o < b && j < a) dW.row((long)e * b + o)[j] += sum;
 }
 
-void gpu::matmul_grouped_backward(const Call &c) {
+void gpu::matmul_grouped_backward(const Call &call) {
+    const Rounded operands = rounded(call);
+    const Call &c = operands;
     const View &x = c.in[0], &W = c.in[1];
     const int E = W.shape[0], b = W.shape[1], a = W.shape[2];
     if (c.din[0]) launch(matmul_grouped_bwd_x, expert_grid(x.rows(), E, a), tile_block, tile_bytes, c);

@@ -4,7 +4,7 @@
 // pointwise families with their derivatives, the rotary angle, the one comparison that breaks
 // ties. Nothing here knows what a tensor is.
 //
-//   [1] BOTH, pointwise families   [2] rotary angle   [3] ties   [4] sets over the vocabulary
+//   [1] BOTH, pointwise families   [2] rotary angle   [3] ties   [4] sets over the vocabulary   [5] bf16
 #pragma once
 #include <math.h>      // never <cmath> alone: without this header the global exp(float) is the double one
 #include <stdint.h>
@@ -171,3 +171,25 @@ BOTH bool before(real a, int i, real b, int j) { return a > b || (a == b && i < 
 BOTH int set_words(int V) { return (V + 31) / 32; }
 BOTH bool in_set(const int *set, int v) { return (uint32_t)set[v / 32] >> v % 32 & 1; }
 BOTH void put_into_set(int *set, int v) { set[v / 32] |= (int)((uint32_t)1 << v % 32); }
+
+// -------------------------------------------------------------------------------------------------- [5] bf16
+// x rounded to bfloat16, float without its last 16 bits: to the nearest, ties to the even one. What is half a step
+// beyond the largest becomes infinite; NaN stays NaN.
+BOTH float to_bf16(float x) {
+    union {
+        float value;
+        uint32_t bits;
+    } u = {x};
+    u.bits = x == x ? u.bits + 0x7fff + (u.bits >> 16 & 1) : u.bits | 0x400000;
+    u.bits &= 0xffff0000u;
+    return u.value;
+}
+// Of a double, by way of a float that is odd where it is not exact: so it is no tie that it was not before.
+BOTH double to_bf16(double x) {
+    union {
+        float value;
+        uint32_t bits;
+    } u = {(float)x};
+    if (u.value != x && !(u.bits & 1)) u.bits += fabs(u.value) > fabs(x) ? -1 : 1;
+    return to_bf16(u.value);
+}

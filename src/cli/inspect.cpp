@@ -70,6 +70,10 @@ using In = const std::vector<Tensor> &;
 Rope rope_of(const Attr &a) {
     return {a.first, a.dims, (RopePairing)a.pairing, a.angle(), a.amplitude, a.sign};
 }
+const Tensor &in_precision(const Tensor &W, const Attr &a) {
+    W.s->precision = (Precision)a.precision;
+    return W;
+}
 AdamW adamw_of(const Attr &a) { return {a.lr, a.beta1, a.beta2, a.eps, a.decay, a.clip, a.step}; }
 
 // The wrappers, by op: they check the shapes and allocate.
@@ -78,9 +82,9 @@ const std::map<int, std::function<void(In, const Attr &)>> wrappers = {
     {op_combine, [](In x, const Attr &) { combine(x[0], x[1], x[2]); }},
     {op_concat, [](In x, const Attr &) { concat(x[0], x[1]); }},
     {op_slice, [](In x, const Attr &a) { slice(x[0], a.axis, a.from, a.n); }},
-    {op_matmul, [](In x, const Attr &) { matmul(x[0], x[1]); }},
-    {op_matmul_heads, [](In x, const Attr &a) { matmul_heads(x[0], x[1], a.transpose); }},
-    {op_matmul_grouped, [](In x, const Attr &) { matmul_grouped(x[0], x[1], x[2]); }},
+    {op_matmul, [](In x, const Attr &a) { matmul(x[0], in_precision(x[1], a)); }},
+    {op_matmul_heads, [](In x, const Attr &a) { matmul_heads(x[0], in_precision(x[1], a), a.transpose); }},
+    {op_matmul_grouped, [](In x, const Attr &a) { matmul_grouped(x[0], in_precision(x[1], a), x[2]); }},
     {op_weighted_sum, [](In x, const Attr &a) { weighted_sum(x[0], x[1], a.a); }},
     {op_unary, [](In x, const Attr &a) { unary((Unary)a.f, x[0], a.a, a.shift); }},
     {op_binary, [](In x, const Attr &a) { binary((Binary)a.f, x[0], x[1]); }},
@@ -97,7 +101,7 @@ const std::map<int, std::function<void(In, const Attr &)>> wrappers = {
          else attention(x[0], x[1], First{a.n}, where, a.scale);
      }},
     {op_pick, [](In x, const Attr &) { pick(x[0], x[1]); }},
-    {op_logp, [](In x, const Attr &a) { logp(x[0], x[1], x[2], a.temperature, x[3]); }},
+    {op_logp, [](In x, const Attr &a) { logp(x[0], in_precision(x[1], a), x[2], a.temperature, x[3]); }},
     {op_topk, [](In x, const Attr &a) { topk(x[0], x[1], {a.K, a.groups, a.keep, a.best}, x[2]); }},
     {op_dispatch, [](In x, const Attr &a) { dispatch(x[0], a.n); }},
     {op_balance, [](In x, const Attr &a) { balance(x[0], a.n, a.T, a.a * x[0].shape[0] / a.T); }},
@@ -255,6 +259,7 @@ const std::vector<AttributeRule> attribute_rules = {
     {"n", op_attention, 0, sizes},
     {"n", n_ops, 1, sizes},
     {"transpose", n_ops, 0, 1},
+    {"precision", n_ops, f32, bf16},
     {"eps", n_ops, 0, far},
     {"scale", n_ops, 0, far, true},
     {"lists", n_ops, 0, 1},

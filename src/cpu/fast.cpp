@@ -1,27 +1,21 @@
-// fast.cpp: the second rendition of the hot ops on the CPU; the only file that includes Eigen.
+// fast.cpp: the second rendition of the hot ops on the CPU.
 //
-// Each function computes what its plain kernel in ops.cpp says, faster: products of matrices by gemm.h's
-// tiles, scores by blocks of queries that stay in the cache, logits by chunks of rows, sums and maxima of
-// a row by Eigen. `--kernels plain` switches back.
+// Each function computes what its plain kernel says (ops.cpp, sequence.cpp), faster: products of matrices by gemm.h's
+// tiles, scores by blocks of queries that stay in the cache, logits by chunks of rows. `--kernels plain` switches back.
 //
 // A row's bits do not depend on its neighbours, so decoding equals the full forward exactly. For products,
 // gemm.h sees to that. A softmax adds up its row in vectors that begin at fixed positions, and attention's
 // sum over the keys is cut at fixed positions, wherever the block of queries begins to see.
 //
-//   [1] chunks   [2] matmul   [3] matmul_grouped   [4] attention   [5] logp
-#define EIGEN_DONT_PARALLELIZE
-#define EIGEN_NO_DEBUG
-#include <Eigen/Core>
+//   [1] matrices, chunks, memory   [2] matmul   [3] matmul_grouped   [4] attention   [5] logp
 #include <algorithm>
 
-#include "src/cpu/gemm.h"
 #include "src/base/parallel.h"
+#include "src/cpu/gemm.h"
 #include "src/tensor/kernels.h"
 
-// ------------------------------------------------------------------------------------------------ [1] chunks
-using gemm::Product, gemm::Strided, gemm::as_it_stands, gemm::transposed, gemm::accumulate, gemm::overwrite;
-
-using Row = Eigen::Map<Eigen::Array<real, Eigen::Dynamic, 1>>;
+// ------------------------------------------------------------------------------ [1] matrices, chunks, memory
+using gemm::accumulate, gemm::overwrite, gemm::Product, gemm::Strided;
 
 // Rows are shared out in chunks of this size where something is done between two products.
 constexpr long chunk_rows = 64;
@@ -29,28 +23,68 @@ static long chunks(long n) { return (n + chunk_rows - 1) / chunk_rows; }
 
 namespace fast {
 
-// ------------------------------------------------------------------------------------------------ [2] matmul
-static void matmul_forward(const Call &c) {              // y = x W^T
-    const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
-    const long n = x.rows(), a = x.width(), b = y.width();
-    Scratch<real> panels(cpu_device, gemm::packed_size(a, b));
-    gemm::pack_in_parallel(panels.p, transposed(&W[0], a), a, b);
-    Product{&y[0], b, as_it_stands(&x[0], a), panels.p, n, a, b, overwrite}.in_parallel();
+// A matrix wherever it lies: element (i, j) is p[i * down + j * across].
+struct Matrix {
+    real *p;
+    long rows, columns, down, across = 1;
+    Matrix t() const { return {p, columns, rows, across, down}; }
+    Matrix from_column(long j, long n) const { return {p + j * across, rows, n, down, across}; }
+    real *row(long i) const { return p + i * down; }
+    Strided strided() const { return {p, down, across}; }
+};
+static Matrix matrix(real *p, long rows, long columns) { return {p, rows, columns, columns}; }
+static Matrix matrix(const View &x) { return matrix(x.row(0), x.rows(), x.width()); }
+
+// C = or += A B, with B in panels.
+static Product product(const Matrix &C, const Matrix &A, const real *panels, gemm::Write write) {
+    return {.C = C.p,
+            .stride = C.down,
+            .A = A.strided(),
+            .panels = panels,
+            .rows = C.rows,
+            .depth = A.columns,
+            .columns = C.columns,
+            .write = write};
+}
+static long panels_size(const Matrix &B) { return gemm::packed_size(B.rows, B.columns); }
+
+// By one thread, which has room for the panels; or by all threads.
+static void multiply(const Matrix &C, const Matrix &A, const Matrix &B, real *panels, gemm::Write write) {
+    gemm::pack(panels, B.strided(), B.rows, B.columns);
+    product(C, A, panels, write).all_tiles();
+}
+static void multiply(const Matrix &C, const Matrix &A, const Matrix &B, gemm::Write write) {
+    Scratch<real> panels(cpu_device, panels_size(B));
+    gemm::pack_in_parallel(panels.p, B.strided(), B.rows, B.columns);
+    product(C, A, panels.p, write).in_parallel();
 }
 
-static void matmul_backward(const Call &c) {             // dx += dy W,  dW += dy^T x
-    const View &x = c.in[0], &W = c.in[1], &dx = c.din[0], &dW = c.din[1], &dy = c.dout[0];
-    const long n = x.rows(), a = x.width(), b = dy.width();
-    if (dx) {
-        Scratch<real> panels(cpu_device, gemm::packed_size(b, a));
-        gemm::pack_in_parallel(panels.p, as_it_stands(&W[0], a), b, a);
-        Product{&dx[0], a, as_it_stands(&dy[0], b), panels.p, n, b, a, accumulate}.in_parallel();
-    }
-    if (dW) {
-        Scratch<real> panels(cpu_device, gemm::packed_size(n, a));
-        gemm::pack_in_parallel(panels.p, as_it_stands(&x[0], a), n, a);
-        Product{&dW[0], a, transposed(&dy[0], b), panels.p, b, n, a, accumulate}.in_parallel();
-    }
+// Temporary memory, a piece for each thread.
+struct PerThread {
+    long size;
+    Scratch<real> all;
+    explicit PerThread(long size) : size(size), all(cpu_device, omp_get_max_threads() * size) {}
+    real *mine() const { return &all[omp_get_thread_num() * size]; }
+};
+
+static real largest(const real *x, long n) {
+    real top = -INFINITY;
+#pragma omp simd reduction(max : top)
+    for (long i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+    return top;
+}
+
+// ------------------------------------------------------------------------------------------------ [2] matmul
+static void matmul_forward(const Call &call) {           // y = x W^T
+    const Rounded c = cpu::rounded(call);
+    multiply(matrix(c.out[0]), matrix(c.in[0]), matrix(c.in[1]).t(), overwrite);
+}
+
+static void matmul_backward(const Call &call) {          // dx += dy W,  dW += dy^T x
+    const Rounded c = cpu::rounded(call);
+    const Matrix x = matrix(c.in[0]), W = matrix(c.in[1]), dy = matrix(c.dout[0]);
+    if (c.din[0]) multiply(matrix(c.din[0]), dy, W, accumulate);
+    if (c.din[1]) multiply(matrix(c.din[1]), dy.t(), x, accumulate);
 }
 
 // ---------------------------------------------------------------------------------------- [3] matmul_grouped
@@ -67,49 +101,54 @@ static std::vector<GroupChunk> group_chunks(const View &offsets, int E) {
             list.push_back({e, from, std::min(chunk_rows, offsets.id(e + 1) - from)});
     return list;
 }
+static Matrix some_rows(const View &x, long from, long count) {
+    return matrix(x.row(from), count, x.width());
+}
+static Matrix expert(const View &W, long e) {
+    return matrix(&W[e * W.shape[1] * W.shape[2]], W.shape[1], W.shape[2]);
+}
 
-// out (rows, columns) = or += in (rows, depth) B_e (depth, columns), the rows of each expert e together.
+// out = or += in W_e, or its transpose, the rows of each expert e together.
 // Matrices of experts without rows are left alone: in decoding that is most of them.
-static void grouped_product(const View &out, const View &in, const View &W, const View &offsets, bool by_rows,
-                            gemm::Write write) {
-    const long E = W.shape[0], b = W.shape[1], a = W.shape[2];
-    const long depth = in.width(), columns = out.width(), size = gemm::packed_size(depth, columns);
+static void grouped_product(const View &out, const View &in, const View &W, const View &offsets,
+                            bool transpose, gemm::Write write) {
+    const long E = W.shape[0], of_expert = W.numel() / E, size = gemm::packed_size(in.width(), out.width());
     Scratch<real> panels(cpu_device, E * size);
-    for_rows(E, a * b / 4, [&](long e) {
+    for_rows(E, of_expert / 4, [&](long e) {
         if (offsets.id(e) == offsets.id(e + 1)) return;
-        const real *W_e = &W[e * a * b];
-        gemm::pack(panels.p + e * size, by_rows ? as_it_stands(W_e, a) : transposed(W_e, a), depth, columns);
+        const Matrix B = transpose ? expert(W, e).t() : expert(W, e);
+        gemm::pack(panels.p + e * size, B.strided(), B.rows, B.columns);
     });
     const auto list = group_chunks(offsets, E);
-    for_rows(list.size(), in.rows() * a * b / gemm::lanes / std::max<long>(1, list.size()), [&](long i) {
+    const long work = in.rows() * of_expert / gemm::lanes / std::max<long>(1, list.size());
+    for_rows(list.size(), work, [&](long i) {
         const auto [e, from, count] = list[i];
-        Product{out.row(from), columns, as_it_stands(in.row(from), depth), panels.p + e * size, count, depth,
-                columns,       write}
+        product(some_rows(out, from, count), some_rows(in, from, count), panels.p + e * size, write)
             .all_tiles();
     });
 }
 
-static void matmul_grouped_forward(const Call &c) {
+static void matmul_grouped_forward(const Call &call) {
+    const Rounded c = cpu::rounded(call);
     const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &y = c.out[0];
-    grouped_product(y, x, W, offsets, false, overwrite);
+    grouped_product(y, x, W, offsets, true, overwrite);
     std::fill(y.row(offsets.id(W.shape[0])), y.row(y.rows()), 0);
 }
 
-static void matmul_grouped_backward(const Call &c) {
+static void matmul_grouped_backward(const Call &call) {
+    const Rounded c = cpu::rounded(call);
     const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &dx = c.din[0], &dW = c.din[1],
                &dy = c.dout[0];
-    const long E = W.shape[0], b = W.shape[1], a = W.shape[2];
-    if (dx) grouped_product(dx, dy, W, offsets, true, accumulate);
+    const long E = W.shape[0];
+    if (dx) grouped_product(dx, dy, W, offsets, false, accumulate);
     if (!dW) return;
     long most = 0;
     for (int e = 0; e < E; e++) most = std::max<long>(most, offsets.id(e + 1) - offsets.id(e));
-    const long size = gemm::packed_size(most, a);
-    Scratch<real> scratch(cpu_device, omp_get_max_threads() * size);
-    for_rows(E, x.numel() * b / gemm::lanes / E, [&](long e) {
+    const PerThread panels(gemm::packed_size(most, x.width()));
+    for_rows(E, x.numel() * dy.width() / gemm::lanes / E, [&](long e) {
         const long from = offsets.id(e), count = offsets.id(e + 1) - from;
-        real *panels = &scratch[omp_get_thread_num() * size];
-        gemm::pack(panels, as_it_stands(x.row(from), a), count, a);
-        Product{&dW[e * a * b], a, transposed(dy.row(from), b), panels, b, count, a, accumulate}.all_tiles();
+        multiply(expert(dW, e), some_rows(dy, from, count).t(), some_rows(x, from, count), panels.mine(),
+                 accumulate);
     });
 }
 
@@ -122,182 +161,181 @@ constexpr long query_block = 64;
 struct Span { int lo, hi; };
 static Span span(const View &where, long t) { return {where.id(2 * t), where.id(2 * t + 1)}; }
 
-// Queries t0 .. t0+count of one head; [lo, hi) covers all keys they see.
-struct Block {
-    long b, head, t0, count, lo, hi;
-    Block(const Call &c, long i, long blocks) {
-        const int T = c.in[0].shape[1], n_h = c.in[0].shape[2];
-        b = i / blocks / n_h, head = i / blocks % n_h;
-        t0 = i % blocks * query_block;
-        count = std::min(query_block, T - t0);
-        lo = c.in[1].shape[1], hi = 0;
+// Queries t0 .. t0+count of one head, which uses key head g; [lo, hi) covers all keys they see.
+struct QueryBlock {
+    long b, head, g, t0, count, lo, hi;
+    bool masked = false;                                 // some query sees less than that
+    QueryBlock(const Call &c, long b, long head, long t0, long count)
+        : b(b), head(head), g(head * c.in[1].shape[2] / c.in[0].shape[2]), t0(t0), count(count),
+          lo(c.in[1].shape[1]), hi(0) {
+        const auto seen = [&](long t) { return span(c.in[3], b * c.in[0].shape[1] + t); };
         for (long t = t0; t < t0 + count; t++) {
-            const Span s = span(c.in[3], b * T + t);
-            if (s.lo > s.hi) continue;
-            lo = std::min<long>(lo, s.lo);
-            hi = std::max<long>(hi, s.hi + 1);
+            if (seen(t).lo > seen(t).hi) continue;
+            lo = std::min<long>(lo, seen(t).lo);
+            hi = std::max<long>(hi, seen(t).hi + 1);
         }
+        for (long t = t0; t < t0 + count; t++) masked |= seen(t).lo > lo || seen(t).hi + 1 < hi;
     }
     long keys() const { return std::max(0l, hi - lo); }
+    // The rows of this head's queries, or of its keys from j on, in some tensor (B,T,n,d).
+    Matrix queries(const View &x) const { return rows(x, t0, head, count); }
+    Matrix keys(const View &x, long j, long n) const { return rows(x, j, g, n); }
+    Matrix keys(const View &x) const { return keys(x, lo, keys()); }
+
+private:
+    Matrix rows(const View &x, long t, long i, long n) const {
+        return {x.head(b, t, i), n, x.width(), (long)x.shape[2] * x.width()};
+    }
 };
 
-// Row t of one head of x (B,T,n,d), and the way from there to the next row of that head.
-static real *head_row(const View &x, long b, long t, long head) {
-    return &x[((b * x.shape[1] + t) * x.shape[2] + head) * x.width()];
+// Where a key is masked its probability is 0, and 0 times a number is 0; but 0 times NaN or infinity is NaN, and would
+// reach a query that does not see the key. A block with such a number in it is taken apart: one query alone masks none.
+static bool finite(const Matrix &m) {
+    real sum = 0;
+    for (long i = 0; i < m.rows; i++) {
+        const real *x = m.row(i);
+#pragma omp simd reduction(+ : sum)
+        for (long j = 0; j < m.columns; j++) sum += x[j] * 0;
+    }
+    return sum == 0;
 }
-static long head_stride(const View &x) { return (long)x.shape[2] * x.width(); }
-static Strided head_rows(const View &x, long b, long t, long head) {
-    return as_it_stands(head_row(x, b, t, head), head_stride(x));
-}
-static Strided head_columns(const View &x, long b, long t, long head) {
-    return transposed(head_row(x, b, t, head), head_stride(x));
+template <class F> static void one_by_one(const Call &c, const QueryBlock &a, F f) {
+    for (long t = a.t0; t < a.t0 + a.count; t++) f(QueryBlock(c, a.b, a.head, t, 1));
 }
 
-// Scores in place: scale, masked exponentials that sum to 1. Column 0 of S (count, width) is the key
-// `start`. The loops run over whole vectors, and what they do beyond the row's own keys is wiped out. lse
-// is -inf where nothing is seen.
-static void masked_softmax(const Call &c, const Block &k, long start, real *S, long width) {
-    const int T = c.in[0].shape[1], n_h = c.in[0].shape[2];
+// f(block), for blocks of the queries of one head, first to last.
+template <class F> static void for_blocks(const Call &c, long b, long head, F f) {
+    const long T = c.in[0].shape[1];
+    for (long t0 = 0; t0 < T; t0 += query_block) f(QueryBlock(c, b, head, t0, std::min(query_block, T - t0)));
+}
+
+// Scores in place: scale, masked exponentials that sum to 1. Column 0 of S is the key `start`. The loops run over whole
+// vectors, and what they do beyond the row's own keys is wiped out. lse is -inf where nothing is seen.
+static void masked_softmax(const Call &c, const QueryBlock &a, long start, const Matrix &S) {
     const real scale = c.a.scale;
-    for (long r = 0; r < k.count; r++) {
-        const Span s = span(c.in[3], k.b * T + k.t0 + r);
-        real *p = S + r * width, &lse = c.out[1][(k.b * T + k.t0 + r) * n_h + k.head];
+    for (long r = 0; r < S.rows; r++) {
+        const long t = a.b * c.in[0].shape[1] + a.t0 + r;
+        const Span s = span(c.in[3], t);
+        real *p = S.row(r), &lse = c.out[1].row(t)[a.head];
         if (s.lo > s.hi) {
-            std::fill_n(p, width, 0);
+            std::fill_n(p, S.columns, 0);
             lse = -INFINITY;
             continue;
         }
         const long first = s.lo - start, end = s.hi + 1 - start;
         const long from = first / gemm::lanes * gemm::lanes, to = gemm::whole_vectors(end);
-        const real top = scale * Row(p + first, end - first).maxCoeff();
+        const real top = scale * largest(p + first, end - first);
         std::fill(p + from, p + first, 0);
         std::fill(p + end, p + to, 0);
         for (long j = from; j < to; j++) p[j] = exp_of(p[j] * scale - top);
         std::fill_n(p, first, 0);
-        std::fill(p + end, p + width, 0);
-        Row seen(p + from, to - from);
-        const real sum = seen.sum();
-        seen *= 1 / sum;
+        std::fill(p + end, p + S.columns, 0);
+        gemm::Vector sums = {};
+        for (long j = from; j < to; j += gemm::lanes) sums += *(const gemm::LooseVector *)(p + j);
+        real sum = 0;
+        for (int l = 0; l < gemm::lanes; l++) sum += sums[l];
+        const real inverse = 1 / sum;
+        for (long j = from; j < to; j++) p[j] *= inverse;
         lse = top + log(sum);
     }
 }
 
-// O = S V runs over the keys in blocks that begin at fixed positions, not at the first key that some query of
-// the block sees: then the zeros of masked keys are all that a query's neighbours add to its sum.
+// scores: room for a block's; panels: for the packed keys, or a part of the values.
+static void attend(const Call &c, const QueryBlock &a, real *scores, real *panels) {
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0];
+    const long d_v = o.width(), start = a.lo / gemm::lanes * gemm::lanes;
+    const Matrix S = matrix(scores, a.count, a.keys() ? gemm::whole_vectors(a.hi - start) : 0);
+    const Matrix V = a.keys(v).from_column(0, d_v), O = a.queries(o);                 // v may be k, and wider
+    if (a.masked && !finite(V))
+        return one_by_one(c, a, [&](const QueryBlock &one) { attend(c, one, scores, panels); });
+
+    // 1 scores
+    if (a.keys())
+        multiply(S.from_column(a.lo - start, a.keys()), a.queries(q), a.keys(k).t(), panels, overwrite);
+
+    // 2 softmax
+    masked_softmax(c, a, start, S);
+
+    // 3 values: the sum is cut where it always is, and not at the first key that some query of the block sees; then
+    // the zeros of masked keys are all that a query's neighbours add to it
+    for (long r = 0; r < a.count; r++) std::fill_n(O.row(r), d_v, 0);
+    for (long j = a.lo, n; j < a.hi; j += n) {
+        n = std::min(a.hi, (j / gemm::block_depth + 1) * gemm::block_depth) - j;
+        multiply(O, S.from_column(j - start, n), a.keys(v, j, n).from_column(0, d_v), panels, accumulate);
+    }
+}
+
 static void attention_forward(const Call &c) {
     if (c.a.lists)
         return cpu::attention_forward(c);            // lists are gathered one by one: the plain loop is right
-    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0];
-    const long T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], d_k = q.width(), d_v = o.width();
+    const View &q = c.in[0], &k = c.in[1], &o = c.out[0];
+    const long T = q.shape[1], n_h = q.shape[2], d_k = q.width(), d_v = o.width();
     const long blocks = (T + query_block - 1) / query_block, most = gemm::whole_vectors(k.shape[1]);
-    const long panels_size = std::max(gemm::packed_size(d_k, most), gemm::packed_size(most, d_v));
-    const long size = query_block * most + panels_size;
-    Scratch<real> scratch(cpu_device, omp_get_max_threads() * size);
+    const PerThread scores(query_block * most);
+    const PerThread panels(std::max(gemm::packed_size(d_k, most), gemm::packed_size(most, d_v)));
     const long work = std::min(query_block, T) * most * (d_k + d_v) / gemm::lanes;
     for_rows(q.shape[0] * n_h * blocks, work, [&](long i) {
-        const Block a(c, i, blocks);
-        const long g = a.head * n_kv / n_h, start = a.lo / gemm::lanes * gemm::lanes;
-        const long width = a.keys() ? gemm::whole_vectors(a.hi - start) : 0;
-        real *S = &scratch[omp_get_thread_num() * size], *panels = S + query_block * most;
-        if (a.keys()) {
-            gemm::pack(panels, head_columns(k, a.b, a.lo, g), d_k, a.keys());
-            Product{S + a.lo - start, width,    head_rows(q, a.b, a.t0, a.head), panels, a.count, d_k,
-                    a.keys(),         overwrite}
-                .all_tiles();
-        }
-        masked_softmax(c, a, start, S, width);
-        real *O = head_row(o, a.b, a.t0, a.head);
-        for (long r = 0; r < a.count; r++) std::fill_n(O + r * head_stride(o), d_v, 0);
-        for (long j = a.lo, n; j < a.hi; j += n) {
-            n = std::min(a.hi, (j / gemm::block_depth + 1) * gemm::block_depth) - j;
-            gemm::pack(panels, head_rows(v, a.b, j, g), n, d_v);
-            Product{O,   head_stride(o), as_it_stands(S + j - start, width), panels, a.count, n,
-                    d_v, accumulate}
-                .all_tiles();
-        }
+        const long t0 = i % blocks * query_block;
+        const QueryBlock block(c, i / blocks / n_h, i / blocks % n_h, t0, std::min(query_block, T - t0));
+        attend(c, block, scores.mine(), panels.mine());
     });
 }
 
-// The part of one block of queries. P and dS (count, keys up to whole vectors) and the panels are temporary.
-//     dS = P (dO V^T - rowsum(dO O)) scale:  dQ += dS K,  dK += dS^T Q,  dV += P^T dO.
-static void attention_block_backward(const Call &c, const Block &a, long g, real *P, real *dS, real *panels) {
-    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1],
-               &dout = c.dout[0];
+// The part of one block of queries.  dS = P (dO V^T - rowsum(dO O)) scale:
+//     dQ += dS K,  dK += dS^T Q,  dV += P^T dO
+struct BackwardMemory { real *P, *dS, *panels; };
+static void attend_backward(const Call &c, const QueryBlock &a, const BackwardMemory &memory) {
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1];
     const View &dq = c.din[0], &dk = c.din[1], &dv = c.in[2] ? c.din[2] : c.din[1];
-    const long T = q.shape[1], n_h = q.shape[2], d_k = q.width(), d_v = o.width(), n = a.keys();
-    const long width = gemm::whole_vectors(n);
+    const long d_v = o.width(), n = a.keys(), width = gemm::whole_vectors(n);
+    const Matrix Q = a.queries(q), dO = a.queries(c.dout[0]), O = a.queries(o), K = a.keys(k);
+    const Matrix V = a.keys(v).from_column(0, d_v);
+    if (n == 0) return;
+    if (a.masked && !(finite(Q) && finite(K) && finite(dO)))
+        return one_by_one(c, a, [&](const QueryBlock &one) { attend_backward(c, one, memory); });
+
+    // 1 scores again, and dO V^T
+    const Matrix P = matrix(memory.P, a.count, width), dS = matrix(memory.dS, a.count, width);
+    const Matrix P_seen = P.from_column(0, n), dS_seen = dS.from_column(0, n);
+    multiply(P_seen, Q, K.t(), memory.panels, overwrite);
+    multiply(dS_seen, dO, V.t(), memory.panels, overwrite);
+
+    // 2 probabilities, and the softmax's Jacobian
     const real scale = c.a.scale;
-    const Strided Q = head_rows(q, a.b, a.t0, a.head), dO = head_rows(dout, a.b, a.t0, a.head);
-    gemm::pack(panels, head_columns(k, a.b, a.lo, g), d_k, n);
-    Product{P, width, Q, panels, a.count, d_k, n, overwrite}.all_tiles();
-    gemm::pack(panels, head_columns(v, a.b, a.lo, g), d_v, n);
-    Product{dS, width, dO, panels, a.count, d_v, n, overwrite}.all_tiles();
     for (long r = 0; r < a.count; r++) {
-        const Span s = span(c.in[3], a.b * T + a.t0 + r);
-        const real row_lse = lse[(a.b * T + a.t0 + r) * n_h + a.head];
-        const real mean = dot(dO.from(r, 0).p, head_row(o, a.b, a.t0 + r, a.head), d_v);
-        real *p = P + r * width, *ds = dS + r * width;
-        const long first = std::max(0l, s.lo - a.lo), end = std::max(first, s.hi + 1 - a.lo);
+        const long t = a.b * q.shape[1] + a.t0 + r;
+        const Span s = span(c.in[3], t);
+        const real row_lse = lse.row(t)[a.head], mean = dot(dO.row(r), O.row(r), d_v);
+        real *p = P.row(r), *ds = dS.row(r);
+        const long first = std::clamp(s.lo - a.lo, 0l, width),
+                   end = std::clamp(s.hi + 1 - a.lo, first, width);
         for (long j = 0; j < width; j++) p[j] = exp_of(scale * p[j] - row_lse);
-        std::fill(p, p + std::min(first, width), 0);
-        std::fill(p + std::min(end, width), p + width, 0);
         for (long j = 0; j < width; j++) ds[j] = scale * p[j] * (ds[j] - mean);
+        for (real *x : {p, ds}) {
+            std::fill(x, x + first, 0);
+            std::fill(x + end, x + width, 0);
+        }
     }
-    if (dq) {
-        gemm::pack(panels, head_rows(k, a.b, a.lo, g), n, d_k);
-        Product{head_row(dq, a.b, a.t0, a.head),
-                head_stride(dq),
-                as_it_stands(dS, width),
-                panels,
-                a.count,
-                n,
-                d_k,
-                accumulate}
-            .all_tiles();
-    }
-    if (dk) {
-        gemm::pack(panels, Q, a.count, d_k);
-        Product{head_row(dk, a.b, a.lo, g),
-                head_stride(dk),
-                transposed(dS, width),
-                panels,
-                n,
-                a.count,
-                d_k,
-                accumulate}
-            .all_tiles();
-    }
-    if (dv) {
-        gemm::pack(panels, dO, a.count, d_v);
-        Product{head_row(dv, a.b, a.lo, g),
-                head_stride(dv),
-                transposed(P, width),
-                panels,
-                n,
-                a.count,
-                d_v,
-                accumulate}
-            .all_tiles();
-    }
+
+    // 3 gradients
+    if (dq) multiply(a.queries(dq), dS_seen, K, memory.panels, accumulate);
+    if (dk) multiply(a.keys(dk), dS_seen.t(), Q, memory.panels, accumulate);
+    if (dv) multiply(a.keys(dv).from_column(0, d_v), P_seen.t(), dO, memory.panels, accumulate);
 }
 
 // One thread owns a key head and takes its query heads and blocks in order.
 static void attention_backward(const Call &c) {
     if (c.a.lists) return cpu::attention_backward(c);
     const View &q = c.in[0], &k = c.in[1];
-    const long T = q.shape[1], n_h = q.shape[2], n_kv = k.shape[2], share = n_h / n_kv;
-    const long blocks = (T + query_block - 1) / query_block, most = gemm::whole_vectors(k.shape[1]);
+    const long T = q.shape[1], n_kv = k.shape[2], share = q.shape[2] / n_kv;
+    const long most = gemm::whole_vectors(k.shape[1]);
     const long d = gemm::whole_vectors(std::max(q.width(), c.out[0].width()));
-    const long size = 2 * query_block * most + d * std::max(most, query_block);
-    Scratch<real> scratch(cpu_device, omp_get_max_threads() * size);
+    const PerThread P(query_block * most), dS(query_block * most), panels(d * std::max(most, query_block));
     for_rows(q.shape[0] * n_kv, 5 * share * T * most * d / gemm::lanes, [&](long bg) {
-        const long b = bg / n_kv, g = bg % n_kv;
-        real *P = &scratch[omp_get_thread_num() * size], *dS = P + query_block * most;
-        for (long head = g * share; head < (g + 1) * share; head++)
-            for (long block = 0; block < blocks; block++) {
-                const Block a(c, (b * n_h + head) * blocks + block, blocks);
-                if (a.keys()) attention_block_backward(c, a, g, P, dS, dS + query_block * most);
-            }
+        const BackwardMemory memory = {P.mine(), dS.mine(), panels.mine()};
+        for (long head = bg % n_kv * share; head < (bg % n_kv + 1) * share; head++)
+            for_blocks(c, bg / n_kv, head,
+                       [&](const QueryBlock &block) { attend_backward(c, block, memory); });
     });
 }
 
@@ -305,29 +343,31 @@ static void attention_backward(const Call &c) {
 // Logits of a chunk of rows at a time; the backward turns them into dz in place and multiplies twice.
 static void chunk_logits(const Call &c, const real *panels, long from, long count, real *z) {
     const View &h = c.in[0], &W = c.in[1], &allowed = c.in[3];
-    const long V = W.shape[0], d = W.width();
-    Product{z, V, as_it_stands(h.row(from), d), panels, count, d, V, overwrite}.all_tiles();
-    if (c.a.temperature != 1) Row(z, count * V) /= (real)c.a.temperature;
+    const long V = W.shape[0];
+    const real temperature = c.a.temperature;
+    product(matrix(z, count, V), some_rows(h, from, count), panels, overwrite).all_tiles();
+    for (long i = 0; temperature != 1 && i < count * V; i++) z[i] /= temperature;
     for (long i = 0; allowed && i < count; i++)
         for (long v = 0; v < V; v++)
             if (!in_set(allowed.ids(from + i), v)) z[i * V + v] = -INFINITY;
 }
 
-static void logp_forward(const Call &c) {
+static void logp_forward(const Call &call) {
+    const Rounded c = cpu::rounded(call, false);
     const View &W = c.in[1], &ids = c.in[2], &y = c.out[0], &H = c.out[1], &lse = c.out[2];
     const long V = W.shape[0], d = W.width(), N = ids.numel();
     Scratch<real> panels(cpu_device, gemm::packed_size(d, V));
-    Scratch<real> logits(cpu_device, omp_get_max_threads() * chunk_rows * V);      // a chunk for each thread
-    gemm::pack_in_parallel(panels.p, transposed(&W[0], d), d, V);
+    const PerThread logits(chunk_rows * V);
+    gemm::pack_in_parallel(panels.p, matrix(W).t().strided(), d, V);
     for_rows(chunks(N), 2 * chunk_rows * W.numel() / gemm::lanes, [&](long i) {
         const long from = i * chunk_rows, count = std::min(chunk_rows, N - from);
-        real *Z = &logits[omp_get_thread_num() * chunk_rows * V];
+        real *Z = logits.mine();
         chunk_logits(c, panels.p, from, count, Z);
         for (long n = from; n < from + count; n++) {
             y[n] = H[n] = lse[n] = 0;
             if (ids.id(n) < 0) continue;
             const real *z = Z + (n - from) * V, target = z[ids.id(n)];
-            const real top = Row(Z + (n - from) * V, V).maxCoeff();
+            const real top = largest(z, V);
             real sum = 0, sum_z = 0;
 #pragma omp simd reduction(+ : sum, sum_z)
             for (long v = 0; v < V; v++) {
@@ -350,7 +390,8 @@ static void logits_gradient(const Call &c, long n, real *z) {
         std::fill_n(z, V, 0);
         return;
     }
-    const real a = dy ? dy[n] / (real)c.a.temperature : 0, b = dH ? dH[n] / (real)c.a.temperature : 0;
+    const real temperature = c.a.temperature;
+    const real a = dy ? dy[n] / temperature : 0, b = dH ? dH[n] / temperature : 0;
     for (long v = 0; v < V; v++) {
         const real log_p = z[v] - lse[n], p = exp_of(log_p);
         z[v] = -a * p - (b != 0 && p > 0 ? b * p * (log_p + H[n]) : 0);
@@ -359,13 +400,14 @@ static void logits_gradient(const Call &c, long n, real *z) {
 }
 
 // dh += dz W,  dW += dz^T h,  for a thousand rows at a time: that bounds the memory for dz.
-static void logp_backward(const Call &c) {
+static void logp_backward(const Call &call) {
+    const Rounded c = cpu::rounded(call, false);
     const View &h = c.in[0], &W = c.in[1], &dh = c.din[0], &dW = c.din[1];
     const long V = W.shape[0], d = W.width(), N = c.in[2].numel(), most = std::min(16 * chunk_rows, N);
     Scratch<real> by_word(cpu_device, gemm::packed_size(d, V)), by_width(cpu_device, gemm::packed_size(V, d));
-    Scratch<real> rows(cpu_device, gemm::packed_size(most, d)), Z(cpu_device, most * V);
-    gemm::pack_in_parallel(by_word.p, transposed(&W[0], d), d, V);
-    gemm::pack_in_parallel(by_width.p, as_it_stands(&W[0], d), V, d);
+    Scratch<real> Z(cpu_device, most * V);
+    gemm::pack_in_parallel(by_word.p, matrix(W).t().strided(), d, V);
+    gemm::pack_in_parallel(by_width.p, matrix(W).strided(), V, d);
     for (long start = 0; start < N; start += most) {
         const long total = std::min(most, N - start);
         for_rows(chunks(total), 4 * chunk_rows * W.numel() / gemm::lanes, [&](long i) {
@@ -373,13 +415,11 @@ static void logp_backward(const Call &c) {
             real *z = &Z[from * V];
             chunk_logits(c, by_word.p, start + from, count, z);
             for (long r = 0; r < count; r++) logits_gradient(c, start + from + r, z + r * V);
-            if (dh)
-                Product{dh.row(start + from), d, as_it_stands(z, V), by_width.p, count, V, d, accumulate}
-                    .all_tiles();
+            const Matrix dz = matrix(z, count, V);
+            if (dh) product(some_rows(dh, start + from, count), dz, by_width.p, accumulate).all_tiles();
         });
         if (!dW) continue;
-        gemm::pack_in_parallel(rows.p, as_it_stands(h.row(start), d), total, d);
-        Product{&dW[0], d, transposed(Z.p, V), rows.p, V, total, d, accumulate}.in_parallel();
+        multiply(matrix(dW), matrix(Z.p, total, V).t(), some_rows(h, start, total), accumulate);
     }
 }
 

@@ -18,6 +18,8 @@
 #include "src/base/parallel.h"
 #include "src/tensor/kernels.h"
 
+constexpr long chunk = 4096;                             // elements that one thread takes at a time
+
 // ========================================================================================= [1] rows by index
 
 // ---------------------------------------------------------------- gather_rows:  y_i = x[ids_i]
@@ -187,16 +189,27 @@ void cpu::pick_backward(const Call &c) {
 
 // ============================================================================================== [2] products
 
+// Each in the precision of its weight: in bf16 the operands are rounded, and the loops below see the rounded ones.
+Rounded cpu::rounded(const Call &c, bool dy) {
+    const auto to_bf16_all = [](const real *x, real *to, long n) {
+        for_rows((n + chunk - 1) / chunk, chunk, [=](long r) {
+            for (long i = r * chunk; i < std::min(n, (r + 1) * chunk); i++) to[i] = to_bf16(x[i]);
+        });
+    };
+    return {c, cpu_device, to_bf16_all, dy};
+}
+
 // ---------------------------------------------------------------- matmul:  y = x W^T
 Tensor matmul(const Tensor &x, const Tensor &W) {
     expect(W.shape.rank == 2 && x.shape.width() == W.shape[1], "matmul: x ", x.shape, " and W ", W.shape,
            ": inner sizes differ");
     Tensor y = reals(x.shape.with_width(W.shape[0]));
-    apply(op_matmul, {x, W}, {y});
+    apply(op_matmul, {x, W}, {y}, {.precision = W.s->precision});
     return y;
 }
 
-void cpu::matmul_forward(const Call &c) {
+void cpu::matmul_forward(const Call &call) {
+    const Rounded c = rounded(call);
     const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
     for_rows(y.rows(), W.numel(), [&](long i) {
         for (int o = 0; o < y.width(); o++) y.row(i)[o] = dot(x.row(i), W.row(o), x.width());
@@ -205,7 +218,8 @@ void cpu::matmul_forward(const Call &c) {
 
 // y_io = sum_j x_ij W_oj:  dx_ij += sum_o dy_io W_oj  and  dW_oj += sum_i dy_io x_ij.
 // Each dx row and each dW row has one owner.
-void cpu::matmul_backward(const Call &c) {
+void cpu::matmul_backward(const Call &call) {
+    const Rounded c = rounded(call);
     const View &x = c.in[0], &W = c.in[1], &dx = c.din[0], &dW = c.din[1], &dy = c.dout[0];
     const int k = x.width(), n = dy.width();
     if (dx)
@@ -225,7 +239,7 @@ Tensor matmul_heads(const Tensor &x, const Tensor &W, bool transpose) {
                x.shape.width() == W.shape[transpose ? 1 : 2],
            "matmul_heads: x ", x.shape, " and W ", W.shape, ": heads or inner sizes differ");
     Tensor y = reals(x.shape.with_width(W.shape[transpose ? 2 : 1]));
-    apply(op_matmul_heads, {x, W}, {y}, {.transpose = transpose});
+    apply(op_matmul_heads, {x, W}, {y}, {.transpose = transpose, .precision = W.s->precision});
     return y;
 }
 
@@ -235,7 +249,8 @@ static long at(const Call &c, int h, int o, int j) {
     return (long)h * W[1] * W[2] + (c.a.transpose ? (long)j * W[2] + o : (long)o * W[2] + j);
 }
 
-void cpu::matmul_heads_forward(const Call &c) {
+void cpu::matmul_heads_forward(const Call &call) {
+    const Rounded c = rounded(call);
     const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
     const int n_h = W.shape[0];
     for_rows(y.rows(), W.numel() / n_h, [&](long i) {
@@ -246,7 +261,8 @@ void cpu::matmul_heads_forward(const Call &c) {
 }
 
 // y_o = sum_j W_oj x_j in each head:  dx_j += sum_o W_oj dy_o  and  dW_oj += sum over rows of dy_o x_j
-void cpu::matmul_heads_backward(const Call &c) {
+void cpu::matmul_heads_backward(const Call &call) {
+    const Rounded c = rounded(call);
     const View &x = c.in[0], &W = c.in[1], &dx = c.din[0], &dW = c.din[1], &dy = c.dout[0];
     const int n_h = W.shape[0], a = x.width(), b = dy.width();
     if (dx)
@@ -270,11 +286,12 @@ Tensor matmul_grouped(const Tensor &x, const Tensor &W, const Tensor &offsets) {
                offsets.numel() == W.shape[0] + 1,
            "matmul_grouped: x ", x.shape, ", W ", W.shape, ", offsets ", offsets.shape, " do not fit");
     Tensor y = reals({x.shape[0], W.shape[1]});
-    apply(op_matmul_grouped, {x, W, offsets}, {y});
+    apply(op_matmul_grouped, {x, W, offsets}, {y}, {.precision = W.s->precision});
     return y;
 }
 
-void cpu::matmul_grouped_forward(const Call &c) {
+void cpu::matmul_grouped_forward(const Call &call) {
+    const Rounded c = rounded(call);
     const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &y = c.out[0];
     const int E = W.shape[0], b = W.shape[1], a = W.shape[2];
     for (int e = 0; e < E; e++)
@@ -284,7 +301,8 @@ void cpu::matmul_grouped_forward(const Call &c) {
 }
 
 // As matmul's, with the rows and the matrix of each expert.
-void cpu::matmul_grouped_backward(const Call &c) {
+void cpu::matmul_grouped_backward(const Call &call) {
+    const Rounded c = rounded(call);
     const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &dx = c.din[0], &dW = c.din[1],
                &dy = c.dout[0];
     const int E = W.shape[0], b = W.shape[1], a = W.shape[2];
@@ -324,8 +342,6 @@ void cpu::weighted_sum_backward(const Call &c) {
 }
 
 // ---------------------------------------------------------------- unary:  y = f(ax + shift)
-constexpr long chunk = 4096;
-
 template <class F> static void for_elements(long n, F f) {
     for_rows((n + chunk - 1) / chunk, chunk, [=](long r) {
         const long end = std::min(n, (r + 1) * chunk);

@@ -114,73 +114,81 @@ struct Seen {                                            // the keys that query 
     int lo, n;
     Seen(const Call &c, long t) {
         const View &where = c.in[3];
-        list = c.a.lists ? &where.id(t * where.width()) : nullptr;
+        list = c.a.lists ? where.ids(t) : nullptr;
         lo = c.a.lists ? 0 : where.id(2 * t);
         n = c.a.lists ? where.width() : std::max(0, where.id(2 * t + 1) - lo + 1);
     }
     int operator[](int i) const { return list ? list[i] : lo + i; }      // -1: nobody
 };
-
 }  // namespace
 
 void cpu::attention_forward(const Call &c) {
-    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &where = c.in[3], &o = c.out[0],
-               &lse = c.out[1];
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &where = c.in[3];
+    const View &o = c.out[0], &lse = c.out[1];
     const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2], d_v = o.width();
     const long most = c.a.lists ? where.width() : S;
     Scratch<real> scores(cpu_device, std::max(1l, q.shape[0] * n_h * most));
     for_rows(q.shape[0] * n_h, (long)T * S * q.width(), [&](long bh) {
+        const long b = bh / n_h, i = bh % n_h, g = i * n_kv / n_h;
         real *s = &scores[bh * most];
         for (int t = 0; t < T; t++) {
-            const long b = bh / n_h, i = bh % n_h, row = (b * T + t) * n_h + i;
             const Seen seen(c, b * T + t);
-            const auto key = [&](int j) { return (b * S + seen[j]) * n_kv + i * n_kv / n_h; };
+            real *o_t = o.head(b, t, i), &lse_t = lse.row(b * T + t)[i];
+
+            // 1 scores
             real top = -INFINITY, sum = 0;
             bool sees = false;
             for (int j = 0; j < seen.n; j++) {
                 sees |= seen[j] >= 0;
-                s[j] = seen[j] < 0 ? -INFINITY : c.a.scale * dot(q.row(row), k.row(key(j)), q.width());
+                s[j] = seen[j] < 0 ? -INFINITY
+                                   : c.a.scale * dot(q.head(b, t, i), k.head(b, seen[j], g), q.width());
                 top = std::max(top, s[j]);
             }
-            std::fill_n(o.row(row), d_v, 0);
-            lse[row] = -INFINITY;
+
+            // 2 softmax
+            std::fill_n(o_t, d_v, 0);
+            lse_t = -INFINITY;
             if (!sees) continue;
             for (int j = 0; j < seen.n; j++) sum += s[j] = exp_of(s[j] - top);
+            lse_t = top + log(sum);
+
+            // 3 values
             for (int j = 0; j < seen.n; j++)
-                if (seen[j] >= 0) add_scaled(o.row(row), s[j] / sum, v.row(key(j)), d_v);
-            lse[row] = top + log(sum);
+                if (seen[j] >= 0) add_scaled(o_t, s[j] / sum, v.head(b, seen[j], g), d_v);
         }
     });
 }
 
 // With p_j = exp(s_j - lse), s_j = scale q k_j, o = sum_j p_j v_j and the softmax's Jacobian:
 //   dv_j += p_j do,   ds_j = p_j (<do, v_j> - <do, o>),   dq += scale ds_j k_j,   dk_j += scale ds_j q
+static void query_backward(const Call &c, long b, int t, long i) {
+    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1];
+    const View &dq = c.din[0], &dk = c.din[1], &dv = c.in[2] ? c.din[2] : c.din[1];
+    const int d_k = q.width(), d_v = o.width();
+    const long g = i * k.shape[2] / q.shape[2], row = b * q.shape[1] + t;
+    const Seen seen(c, row);
+    const real *q_t = q.head(b, t, i), *do_t = c.dout[0].head(b, t, i), lse_t = lse.row(row)[i];
+    if (lse_t == -INFINITY) return;
+    const real mean = dot(do_t, o.head(b, t, i), d_v);
+    for (int j = 0; j < seen.n; j++) {
+        if (seen[j] < 0) continue;
+        const real *k_j = k.head(b, seen[j], g), *v_j = v.head(b, seen[j], g);
+        const real p = exp_of(c.a.scale * dot(q_t, k_j, d_k) - lse_t);
+        const real ds = c.a.scale * p * (dot(do_t, v_j, d_v) - mean);
+        if (dv) add_scaled(dv.head(b, seen[j], g), p, do_t, d_v);
+        if (dq) add_scaled(dq.head(b, t, i), ds, k_j, d_k);
+        if (dk) add_scaled(dk.head(b, seen[j], g), ds, q_t, d_k);
+    }
+}
+
 // One thread owns a key head, with all queries and query heads that use it.
 void cpu::attention_backward(const Call &c) {
-    const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1],
-               &dout = c.dout[0];
-    const View &dq = c.din[0], &dk = c.din[1], &dv = c.in[2] ? c.din[2] : c.din[1];
-    const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2], d_k = q.width(),
-              d_v = o.width();
-    const int share = n_h / n_kv;
-    for_rows(q.shape[0] * n_kv, (long)share * T * S * (d_k + d_v), [&](long bg) {
-        const long b = bg / n_kv, g = bg % n_kv;
-        for (int t = 0; t < T; t++) {
-            const Seen seen(c, b * T + t);
-            for (long row = (b * T + t) * n_h + g * share; row < (b * T + t) * n_h + (g + 1) * share; row++) {
-                if (lse[row] == -INFINITY) continue;
-                const real *d_o = dout.row(row), mean = dot(d_o, o.row(row), d_v);
-                for (int j = 0; j < seen.n; j++) {
-                    if (seen[j] < 0) continue;
-                    const long key = (b * S + seen[j]) * n_kv + g;
-                    const real p = exp_of(c.a.scale * dot(q.row(row), k.row(key), d_k) - lse[row]);
-                    const real ds = c.a.scale * p * (dot(d_o, v.row(key), d_v) - mean);
-                    if (dv) add_scaled(dv.row(key), p, d_o, d_v);
-                    if (dq) add_scaled(dq.row(row), ds, k.row(key), d_k);
-                    if (dk) add_scaled(dk.row(key), ds, q.row(row), d_k);
-                }
-            }
-        }
+    const View &q = c.in[0], &k = c.in[1];
+    const int T = q.shape[1], S = k.shape[1], n_kv = k.shape[2], share = q.shape[2] / n_kv;
+    for_rows(q.shape[0] * n_kv, (long)share * T * S * (q.width() + c.out[0].width()), [&](long bg) {
+        for (int t = 0; t < T; t++)
+            for (long i = bg % n_kv * share; i < (bg % n_kv + 1) * share; i++)
+                query_backward(c, bg / n_kv, t, i);
     });
 }
 
@@ -198,7 +206,8 @@ LogP logp(const Tensor &h, const Tensor &W, const Tensor &ids, double temperatur
            "logp: ids ", ids.shape, ", W ", W.shape, ", allowed ", allowed.shape, " do not fit: one bit for ",
            "each of ", W.shape[0], " ids makes ", words, " words");
     Tensor y = reals(ids.shape), H = reals(ids.shape), lse = reals(ids.shape);
-    apply(op_logp, {h, W, ids, allowed}, {y, H, lse}, {.temperature = temperature});
+    apply(op_logp, {h, W, ids, allowed}, {y, H, lse},
+          {.precision = W.s->precision, .temperature = temperature});
     return {y, H};
 }
 
@@ -212,7 +221,8 @@ static void logits_of(const Call &c, long n, real *z) {
     });
 }
 
-void cpu::logp_forward(const Call &c) {
+void cpu::logp_forward(const Call &call) {
+    const Rounded c = rounded(call, false);
     const View &ids = c.in[2], &y = c.out[0], &H = c.out[1], &lse = c.out[2];
     const int V = c.in[1].shape[0];
     Scratch<real> z(cpu_device, V);
@@ -234,8 +244,10 @@ void cpu::logp_forward(const Call &c) {
 }
 
 // With p = softmax(z), z = h W^T / temperature:  dy/dz_v = 1[v=id] - p_v,  dH/dz_v = -p_v (log p_v + H),
-// and then as matmul:  dh += dz W,  dW += dz^T h.
-void cpu::logp_backward(const Call &c) {
+// and then as matmul:  dh += dz W,  dW += dz^T h.  Also in bf16 dz stays as it is: two devices' dz differ in
+// their last bits, and rounding would now and then make half a percent of that.
+void cpu::logp_backward(const Call &call) {
+    const Rounded c = rounded(call, false);
     const View &h = c.in[0], &W = c.in[1], &ids = c.in[2], &dh = c.din[0], &dW = c.din[1], &dy = c.dout[0],
                &dH = c.dout[1];
     const View &H = c.out[1], &lse = c.out[2];

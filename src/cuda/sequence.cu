@@ -64,7 +64,7 @@ struct Seen {                                            // the keys that query 
     int lo, n;
     __device__ Seen(const Call &c, long t) {
         const View &where = c.in[3];
-        list = c.a.lists ? &where.id(t * where.width()) : nullptr;
+        list = c.a.lists ? where.ids(t) : nullptr;
         lo = c.a.lists ? 0 : where.id(2 * t);
         n = c.a.lists ? where.width() : where.id(2 * t + 1) - lo + 1;
     }
@@ -90,31 +90,37 @@ static __device__ int chunk_end(int first, int n) { return min(first + (int)bloc
 // leaves before all have come.
 static __global__ void attention_fwd(const __grid_constant__ Call c) {
     const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1];
-    const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2], d_v = o.width();
-    const long row = blockIdx.x, t = row / n_h, b = t / T, i = row % n_h;
-    const Seen seen(c, t);
-    const auto key = [&](int j) { return (b * S + seen[j]) * n_kv + i * n_kv / n_h; };
+    const int T = q.shape[1], n_h = q.shape[2], d_v = o.width();
+    const long row = blockIdx.x, b = row / n_h / T, i = row % n_h, g = i * k.shape[2] / n_h;
+    const Seen seen(c, row / n_h);
+    const real *const q_t = q.row(row);
+    real *const o_t = o.row(row);
     SHARED(real, p);
     real top = -INFINITY, sum = 0;
-    for (int x = threadIdx.x; x < d_v; x += blockDim.x) o.row(row)[x] = 0;
+    for (int x = threadIdx.x; x < d_v; x += blockDim.x) o_t[x] = 0;
     for (int first = 0; first < seen.n; first += blockDim.x) {
+        // 1 scores
         const int mine = first + threadIdx.x, end = chunk_end(first, seen.n);
         const bool sees = mine < end && seen[mine] >= 0;
-        const real s = sees ? c.a.scale * dot(q.row(row), k.row(key(mine)), q.width()) : -INFINITY;
+        const real s = sees ? c.a.scale * dot(q_t, k.head(b, seen[mine], g), q.width()) : -INFINITY;
+
+        // 2 softmax so far
         const real before = top;
         top = Largest()(top, block_max(s));
         if (top == -INFINITY) continue;                  // nothing seen yet
         const real shrink = exp_of(before - top);
         p[threadIdx.x] = exp_of(s - top);
         sum = sum * shrink + block_sum(p[threadIdx.x]);
+
+        // 3 values
         for (int x = threadIdx.x; x < d_v; x += blockDim.x) {
-            real o_x = o.row(row)[x] * shrink;
+            real o_x = o_t[x] * shrink;
             for (int j = first; j < end; j++)
-                if (seen[j] >= 0) o_x += p[j - first] * v.row(key(j))[x];
-            o.row(row)[x] = o_x;
+                if (seen[j] >= 0) o_x += p[j - first] * v.head(b, seen[j], g)[x];
+            o_t[x] = o_x;
         }
     }
-    for (int x = threadIdx.x; top != -INFINITY && x < d_v; x += blockDim.x) o.row(row)[x] /= sum;
+    for (int x = threadIdx.x; top != -INFINITY && x < d_v; x += blockDim.x) o_t[x] /= sum;
     if (threadIdx.x == 0) lse[row] = top == -INFINITY ? top : top + log(sum);
 }
 
@@ -128,24 +134,22 @@ void gpu::attention_forward(const Call &c) {
 static __global__ void attention_bwd_q(const __grid_constant__ Call c) {
     const View &q = c.in[0], &k = c.in[1], &v = c.in[2] ? c.in[2] : c.in[1], &o = c.out[0], &lse = c.out[1];
     const View &dq = c.din[0];
-    const int T = q.shape[1], n_h = q.shape[2], S = k.shape[1], n_kv = k.shape[2];
-    const int d_k = q.width(), d_v = o.width();
-    const long row = blockIdx.x, t = row / n_h, b = t / T, i = row % n_h;
+    const int T = q.shape[1], n_h = q.shape[2], d_k = q.width(), d_v = o.width();
+    const long row = blockIdx.x, b = row / n_h / T, i = row % n_h, g = i * k.shape[2] / n_h;
     if (lse[row] == -INFINITY) return;
-    const Seen seen(c, t);
-    const auto key = [&](int j) { return (b * S + seen[j]) * n_kv + i * n_kv / n_h; };
-    const real *d_o = c.dout[0].row(row), mean = dot(d_o, o.row(row), d_v);
+    const Seen seen(c, row / n_h);
+    const real *const q_t = q.row(row), *const do_t = c.dout[0].row(row), mean = dot(do_t, o.row(row), d_v);
     SHARED(real, ds);
     for (int first = 0; first < seen.n; first += blockDim.x) {
         const int mine = first + threadIdx.x, end = chunk_end(first, seen.n);
         if (mine < end && seen[mine] >= 0) {
-            const real p = exp_of(c.a.scale * dot(q.row(row), k.row(key(mine)), d_k) - lse[row]);
-            ds[threadIdx.x] = c.a.scale * p * (dot(d_o, v.row(key(mine)), d_v) - mean);
+            const real p = exp_of(c.a.scale * dot(q_t, k.head(b, seen[mine], g), d_k) - lse[row]);
+            ds[threadIdx.x] = c.a.scale * p * (dot(do_t, v.head(b, seen[mine], g), d_v) - mean);
         }
         barrier();
         for (int x = threadIdx.x; x < d_k; x += blockDim.x)
             for (int j = first; j < end; j++)
-                if (seen[j] >= 0) dq.row(row)[x] += ds[j - first] * k.row(key(j))[x];
+                if (seen[j] >= 0) dq.row(row)[x] += ds[j - first] * k.head(b, seen[j], g)[x];
         barrier();
     }
 }
@@ -245,7 +249,9 @@ static __global__ void logp_fwd(const __grid_constant__ Call c, long first, real
     H[n] = log(sum) - sum_z / sum;
 }
 
-void gpu::logp_forward(const Call &c) {
+void gpu::logp_forward(const Call &call) {
+    const Rounded operands = rounded(call, false);
+    const Call &c = operands;
     for_chunks(c, [&](long first, long rows, real *z) {
         logits_of(c, first, rows, z);
         launch(logp_fwd, rows, threads_for(c.in[1].shape[0]), 0, c, first, z);
@@ -288,7 +294,9 @@ static __global__ void logp_bwd_W(const __grid_constant__ Call c, long first, lo
     if (v < V && j < dW.width()) dW.row(v)[j] += sum;
 }
 
-void gpu::logp_backward(const Call &c) {
+void gpu::logp_backward(const Call &call) {
+    const Rounded operands = rounded(call, false);
+    const Call &c = operands;
     const View &W = c.in[1];
     for_chunks(c, [&](long first, long rows, real *z) {
         const real *dz = z;

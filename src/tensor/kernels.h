@@ -7,10 +7,12 @@
 namespace cpu {                                          // src/cpu/ops.cpp and src/cpu/ops_no_grad.cpp
 OPS(FORWARD)
 OPS_WITH_GRADIENT(BACKWARD)
+Rounded rounded(const Call &, bool dy = true);
 }  // namespace cpu
 namespace gpu {                                          // deepseek.cu and src/cuda/ops_no_grad.cu
 OPS(FORWARD)
 OPS_WITH_GRADIENT(BACKWARD)
+Rounded rounded(const Call &, bool dy = true);
 }  // namespace gpu
 #undef FORWARD
 #undef BACKWARD

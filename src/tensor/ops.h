@@ -15,9 +15,9 @@
     X(combine, "y slot g -> z", "z_n = sum_k g_nk y[slot_nk]", "")                                     \
     X(concat, "a b -> y", "y = [a; b], b may have one head for all", "")                               \
     X(slice, "x -> y", "y = x[from : from+n] on an axis", "axis from n")                               \
-    X(matmul, "x W -> y", "y = x W^T", "")                                                             \
-    X(matmul_heads, "x W -> y", "y_i = W_i x_i, head by head", "transpose")                            \
-    X(matmul_grouped, "x W offsets -> y", "rows of expert e times W_e^T", "")                          \
+    X(matmul, "x W -> y", "y = x W^T", "precision")                                                    \
+    X(matmul_heads, "x W -> y", "y_i = W_i x_i, head by head", "transpose precision")                  \
+    X(matmul_grouped, "x W offsets -> y", "rows of expert e times W_e^T", "precision")                 \
     X(weighted_sum, "x w? -> y", "y = a sum_i w_i x_i, w constant", "a")                               \
     X(unary, "x -> y", "y = f(ax + shift)", "f a shift")                                               \
     X(binary, "x y -> z", "z = f(x, y)", "f")                                                          \
@@ -32,7 +32,7 @@
       "o_t = sum_j softmax_j(scale q_t k_j) v_j over what where allows", "scale n lists")              \
     X(pick, "s idx -> y", "y_nk = s[n, idx_nk], 0 for -1", "")                                         \
     X(logp, "h W ids allowed? -> y H lse'", "y = log softmax(h W^T / temperature)[id], H its entropy", \
-      "temperature")
+      "temperature precision")
 #define OPS_WITHOUT_GRADIENT(X)                                                                    \
     X(topk, "s b? pos? -> idx", "the K largest of s + b of the kept groups", "K groups keep best") \
     X(dispatch, "idx -> slot token offsets counts", "stable counting sort by expert", "n")         \

@@ -149,6 +149,7 @@ void copy_into(const Tensor &to, const Tensor &from) {
 
 Tensor clone(const Tensor &t) {
     Tensor c = block(t.shape, t.s->type, t.s->name);
+    c.s->precision = t.s->precision;
     copy_into(c, t);
     return c;
 }

@@ -12,6 +12,7 @@
 #include "src/base/numerics.h"
 
 enum Type : uint8_t { REALS, INTS };                     // numbers; ids, indices, spans (int32)
+enum Precision : uint8_t { f32, bf16 };             // to which a product rounds its operands; f32: not at all
 
 struct Shape {                                           // (B,T,n_h,d_h): contiguous, last index fastest
     int d[4] = {0, 0, 0, 0};
@@ -44,6 +45,7 @@ struct Storage {                     // a block from its device's pool; goes bac
     long n = 0;
     Type type = REALS;
     bool wants_grad = false;
+    Precision precision = f32;       // of a weight's products
     int version = 0;                 // raised by every in-place action; backward refuses what changed since
     const char *name = "";           // the weight's name, or the op that made it
 };

@@ -1,7 +1,8 @@
 // numerics.cpp: the specification of the scalar mathematics that the CPU and CUDA share.
 //
-//   [1] exp   [2] pointwise families   [3] the rotary angle   [4] random numbers   [5] ties
+//   [1] exp   [2] pointwise families   [3] the rotary angle   [4] random numbers   [5] ties   [6] bf16   [7] sets
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "tests/check.h"
@@ -207,4 +208,53 @@ TEST_CASE("before: the larger score, then the lower index; never both ways") {
     CHECK_FALSE(before(1, 5, 1, 0));
     CHECK_FALSE(before(1, 3, 1, 3));
     CHECK(before(-1, 9, -INFINITY, 0));
+}
+
+// -------------------------------------------------------------------------------------------------- [6] bf16
+
+static float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+static uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+TEST_CASE("to_bf16: all 65536 are themselves, and the middle of two goes to the even one, its neighbours to "
+          "theirs") {
+    for (uint32_t code = 0; code < 0x10000; code++) {
+        const float x = float_of(code << 16);
+        if (std::isnan(x)) {
+            REQUIRE((std::isnan(to_bf16(x)) && std::isnan(to_bf16((double)x))));
+            continue;
+        }
+        REQUIRE(bits_of(to_bf16(x)) == code << 16);
+        REQUIRE(bits_of((float)to_bf16((double)x)) == code << 16);
+        if (std::isinf(x)) continue;
+        const uint32_t middle = code << 16 | 0x8000, up = (code + 1) << 16, even = code & 1 ? up : code << 16;
+        REQUIRE(bits_of(to_bf16(float_of(middle))) == even);
+        REQUIRE(bits_of(to_bf16(float_of(middle - 1))) == code << 16);
+        REQUIRE(bits_of(to_bf16(float_of(middle + 1))) == up);
+        const double half = float_of(middle), farther = half * (1 + 1e-15), nearer = half * (1 - 1e-15);
+        REQUIRE(bits_of((float)to_bf16(half)) == even);
+        REQUIRE(bits_of((float)to_bf16(farther)) == up);             // a float would take it for the middle
+        REQUIRE(bits_of((float)to_bf16(nearer)) == code << 16);
+    }
+    CHECK(std::isnan(to_bf16(float_of(0x7f800001))));                // its payload is in the last bits alone
+    CHECK(to_bf16(1e300) == INFINITY);
+    CHECK(to_bf16(-1e-300) == 0);
+}
+
+// ------------------------------------------------------------------------------ [7] sets over the vocabulary
+
+TEST_CASE("in_set: exactly what was put into it") {
+    std::vector<int> set(set_words(70), 0);
+    CHECK(set.size() == 3);
+    CHECK(set_words(64) == 2);
+    for (int v : {0, 31, 32, 63, 69}) put_into_set(set.data(), v);
+    for (int v = 0; v < 70; v++)
+        CHECK(in_set(set.data(), v) == (v == 0 || v == 31 || v == 32 || v == 63 || v == 69));
 }

@@ -422,6 +422,9 @@ op "top_p" sample --set top_p=0
 op "temperature" sample --set temperature=nan
 tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowed:I32:2:$one$zero"
 op "allowed" logp
+tensors op.in "x:F32:2,2:$four" "W:F32:2,2:$four"
+op "precision = 2" matmul --set precision=2
+accepted op matmul --in op.in --out good.out --set precision=1
 holds "a refused op writes nothing" ! -e op.out
 
 # Every op has its entry here: whatever it says to a matrix of four numbers, it is a verdict on them and no

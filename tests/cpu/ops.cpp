@@ -219,6 +219,80 @@ TEST_CASE("matmul_grouped: more rows than a chunk for one expert change nothing"
     check_kernels([&] { return matmul_grouped(x, W, offsets); }, {x, W}, oracle_bar);
 }
 
+namespace {
+
+Tensor rounded(const Tensor &x) {
+    std::vector<real> v = values(x);
+    for (real &a : v) a = to_bf16(a);
+    return from(v, x.shape, x.s->name);
+}
+
+// Output, dx and dW of a product, for a given dy.
+Outputs product_and_gradients(const std::function<Tensor(const Tensor &, const Tensor &)> &product,
+                              const Tensor &x, const Tensor &W, const Tensor &dy) {
+    const Tensor own_x = wants_grad(clone(x)), own_W = wants_grad(clone(W)), y = product(own_x, own_W);
+    backward(weighted_sum(y, dy));
+    return {y, gradient(own_x), gradient(own_W)};
+}
+
+// In bf16 a product is, to the bit, the plain product of operands that were rounded before, and its backward the plain
+// backward on them and on a rounded dy. Without it W is what it was.
+void check_bf16(const std::function<Tensor(const Tensor &, const Tensor &)> &product, const Tensor &x,
+                const Tensor &W, bool round_dy = true) {
+    for (Kernels kernels : {Kernels::plain, Kernels::fast}) {
+        WithKernels use(kernels);
+        const Tensor dy = randn(product(x, W).shape, "dy", 3);
+        const Outputs in_f32 = product_and_gradients(product, x, W, dy);
+        const Outputs expected =
+            product_and_gradients(product, rounded(x), rounded(W), round_dy ? rounded(dy) : dy);
+        W.s->precision = bf16;
+        const Outputs got = product_and_gradients(product, x, W, dy);
+        W.s->precision = f32;
+        const Outputs again = product_and_gradients(product, x, W, dy);
+        for (size_t i = 0; i < 3; i++) {
+            INFO((kernels == Kernels::plain ? "plain" : "fast"), ", number ", i, " of y, dx, dW");
+            CHECK(same_bits(got[i], expected[i]));
+            CHECK(!same_bits(got[i], in_f32[i]));
+            CHECK(same_bits(again[i], in_f32[i]));
+            CHECK(relative_error(got[i], in_f32[i]) < 0.02);         // two operands, 2^-9 each, of few terms
+        }
+    }
+}
+
+}  // namespace
+
+TEST_CASE("matmul: bf16 rounds x, W and dy, and nothing else") {
+    check_bf16([](const Tensor &x, const Tensor &W) { return matmul(x, W); }, randn({7, 19}, "x", 1),
+               randn({5, 19}, "W", 2));
+}
+
+TEST_CASE("matmul_heads: bf16 rounds x, W and dy, and nothing else") {
+    for (bool transpose : {false, true})
+        check_bf16([=](const Tensor &x, const Tensor &W) { return matmul_heads(x, W, transpose); },
+                   randn({2, 3, 4, 6}, "x", 1), randn({4, 6, 6}, "W", 2));
+}
+
+TEST_CASE("matmul_grouped: bf16 rounds x, W and dy, and nothing else") {
+    const Tensor offsets = ids({0, 4, 4, 9}, {4});
+    check_bf16([&](const Tensor &x, const Tensor &W) { return matmul_grouped(x, W, offsets); },
+               randn({9, 8}, "x", 1), randn({3, 5, 8}, "W", 2));
+}
+
+TEST_CASE("logp: bf16 rounds h and W, and neither logits nor their gradient") {
+    const Tensor id = random_ids({9}, 11, 4);
+    check_bf16([&](const Tensor &h, const Tensor &W) { return logp(h, W, id, 0.7).logp; },
+               randn({9, 6}, "h", 1), randn({11, 6}, "W", 2), false);
+}
+
+TEST_CASE("precision: an alias and a copy of a weight keep it, a product's output has none") {
+    const Tensor W = randn({3, 4}, "W", 1), x = randn({2, 4}, "x", 2);
+    W.s->precision = bf16;
+    CHECK(clone(W).s->precision == bf16);
+    CHECK(detach(W).s->precision == bf16);
+    CHECK(reshape(W, {4, 3}).s->precision == bf16);
+    CHECK(matmul(x, W).s->precision == f32);
+}
+
 // ============================================================================================= [3] pointwise
 
 TEST_CASE("weighted_sum: a sum_i w_i x_i, and without w every weight is 1") {
@@ -657,6 +731,29 @@ TEST_CASE("attention: a NaN in a query comes out as NaN, not as a silent number"
         WithKernels use(kernels);
         CHECK(std::isnan(item(attention(q, k, k, {ids({0, 1}, {1, 1, 2})}, 1))));
     }
+}
+
+TEST_CASE("attention: NaN and infinity stay with those who see them, forwards and backwards") {
+    const Shape q_shape = {2, 70, 4, 9}, k_shape = {2, 75, 2, 9}, v_shape = {2, 75, 2, 7};
+    for (Visible kind : {see_causal, see_windows, see_holes})
+        for (int spoiled = 0; spoiled < 3; spoiled++)
+            for (const real bad : {(real)NAN, (real)INFINITY}) {
+                Tensor x[] = {randn(q_shape, "q", 1), randn(k_shape, "k", 2), randn(v_shape, "v", 3)};
+                std::vector<real> numbers = values(x[spoiled]);
+                numbers[40 * x[spoiled].shape[2] * x[spoiled].shape[3] + 1] =
+                    bad;                                                       // of row 40, of the first head
+                assign(x[spoiled], numbers);
+                INFO(visible_names[kind], ", ", std::string(x[spoiled].s->name), " holds ", bad);
+                const Where where = make_where(kind, 2, 70, 75);
+                check_kernels([&] { return attention(x[0], x[1], x[2], where, 0.3); }, {x[0], x[1], x[2]},
+                              oracle_bar);
+                long spoiled_numbers = 0;
+                for (real y : values(attention(x[0], x[1], x[2], where, 0.3)))
+                    spoiled_numbers += !std::isfinite(y);
+                CHECK(spoiled_numbers > 0);
+                CHECK(spoiled_numbers <=
+                      35 * 2 * 7);               // later queries of the first sequence, the heads on that key
+            }
 }
 
 TEST_CASE("attention: fast says what plain says for long sequences") {

@@ -119,6 +119,28 @@ def _(x, W):
     return dict(y=x @ W.T)
 
 
+class RoundGradient(torch.autograd.Function):
+    """y as it is; its gradient rounded to bf16."""
+
+    @staticmethod
+    def forward(ctx, y):
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy.bfloat16().double()
+
+
+def in_bf16(x):
+    """Rounded, and straight through."""
+    return x + (x.bfloat16().double() - x).detach()
+
+
+@case("matmul", "in bf16", dict(x=randn(3, 5, 17), W=randn(9, 17)), precision=1)
+def _(x, W, precision):
+    return dict(y=RoundGradient.apply(in_bf16(x) @ in_bf16(W).T))
+
+
 @case("matmul_heads", inputs=dict(x=randn(2, 3, 4, 6), W=randn(4, 5, 6)))
 def _(x, W):
     return dict(y=torch.einsum("bthi,hoi->btho", x, W))
