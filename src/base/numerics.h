@@ -54,8 +54,8 @@ BOTH float exp_of(float x) {
 BOTH real sigmoid_of(real x) { return 1 / (1 + exp_of(-x)); }
 BOTH real log_sigmoid_of(real x) { return (x < 0 ? x : 0) - log1p(exp_of(x < 0 ? x : -x)); }
 
-// name, f(x), df/dx by x and y = f(x).  The enum, the names for the tests, unary_f<kind> and unary_df<kind> come
-// from this list.
+// name, f(x), df/dx by x and y = f(x).  The enum, the names for the tests, unary_f<kind> and unary_df<kind>
+// come from this list.
 #define UNARY_FUNCTIONS(X)                                                   \
     X(identity, x, 1)                                                        \
     X(silu, x *sigmoid_of(x), sigmoid_of(x) * (1 + x * (1 - sigmoid_of(x)))) \
@@ -112,8 +112,8 @@ template <int kind> BOTH real binary_dy(real x, real y);
 BINARY_FUNCTIONS(X)
 #undef X
 
-// From a number to a function of its family: body(kind), with kind a constant of the compiler. The choice is made
-// once, outside of all loops, and each loop is compiled for its function alone.
+// From a number to a function of its family: body(kind), with kind a constant of the compiler. The choice is
+// made once, outside of all loops, and each loop is compiled for its function alone.
 template <class Body> BOTH void with_unary(int f, Body body) {
     switch (f) {
 #define X(name, ...)                                                             \
@@ -173,8 +173,8 @@ BOTH bool in_set(const int *set, int v) { return (uint32_t)set[v / 32] >> v % 32
 BOTH void put_into_set(int *set, int v) { set[v / 32] |= (int)((uint32_t)1 << v % 32); }
 
 // -------------------------------------------------------------------------------------------------- [5] bf16
-// x rounded to bfloat16, float without its last 16 bits: to the nearest, ties to the even one. What is half a step
-// beyond the largest becomes infinite; NaN stays NaN.
+// x rounded to bfloat16, float without its last 16 bits: to the nearest, ties to the even one. What is half a
+// step beyond the largest becomes infinite; NaN stays NaN.
 BOTH float to_bf16(float x) {
     union {
         float value;

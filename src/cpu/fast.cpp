@@ -1,7 +1,8 @@
 // fast.cpp: the second rendition of the hot ops on the CPU.
 //
-// Each function computes what its plain kernel says (ops.cpp, sequence.cpp), faster: products of matrices by gemm.h's
-// tiles, scores by blocks of queries that stay in the cache, logits by chunks of rows. `--kernels plain` switches back.
+// Each function computes what its plain kernel says (ops.cpp, sequence.cpp), faster: products of matrices by
+// gemm.h's tiles, scores by blocks of queries that stay in the cache, logits by chunks of rows. `--kernels
+// plain` switches back.
 //
 // A row's bits do not depend on its neighbours, so decoding equals the full forward exactly. For products,
 // gemm.h sees to that. A softmax adds up its row in vectors that begin at fixed positions, and attention's
@@ -188,8 +189,9 @@ private:
     }
 };
 
-// Where a key is masked its probability is 0, and 0 times a number is 0; but 0 times NaN or infinity is NaN, and would
-// reach a query that does not see the key. A block with such a number in it is taken apart: one query alone masks none.
+// Where a key is masked its probability is 0, and 0 times a number is 0; but 0 times NaN or infinity is NaN,
+// and would reach a query that does not see the key. A block with such a number in it is taken apart: one
+// query alone masks none.
 static bool finite(const Matrix &m) {
     real sum = 0;
     for (long i = 0; i < m.rows; i++) {
@@ -209,8 +211,9 @@ template <class F> static void for_blocks(const Call &c, long b, long head, F f)
     for (long t0 = 0; t0 < T; t0 += query_block) f(QueryBlock(c, b, head, t0, std::min(query_block, T - t0)));
 }
 
-// Scores in place: scale, masked exponentials that sum to 1. Column 0 of S is the key `start`. The loops run over whole
-// vectors, and what they do beyond the row's own keys is wiped out. lse is -inf where nothing is seen.
+// Scores in place: scale, masked exponentials that sum to 1. Column 0 of S is the key `start`. The loops run
+// over whole vectors, and what they do beyond the row's own keys is wiped out. lse is -inf where nothing is
+// seen.
 static void masked_softmax(const Call &c, const QueryBlock &a, long start, const Matrix &S) {
     const real scale = c.a.scale;
     for (long r = 0; r < S.rows; r++) {
@@ -256,8 +259,8 @@ static void attend(const Call &c, const QueryBlock &a, real *scores, real *panel
     // 2 softmax
     masked_softmax(c, a, start, S);
 
-    // 3 values: the sum is cut where it always is, and not at the first key that some query of the block sees; then
-    // the zeros of masked keys are all that a query's neighbours add to it
+    // 3 values: the sum is cut where it always is, and not at the first key that some query of the block
+    // sees; then the zeros of masked keys are all that a query's neighbours add to it
     for (long r = 0; r < a.count; r++) std::fill_n(O.row(r), d_v, 0);
     for (long j = a.lo, n; j < a.hi; j += n) {
         n = std::min(a.hi, (j / gemm::block_depth + 1) * gemm::block_depth) - j;

@@ -2,17 +2,18 @@
 //
 // Each op stands here whole: its formula, the wrapper that checks and allocates, the forward, and directly
 // below it the backward, which begins with the forward's line and two lines of derivation. deepseek.cu has
-// the same kernels for CUDA, under the same names and in the same order; ops that choose or act have no
-// gradient and are in act.cpp.
+// the same kernels for CUDA, under the same names and in the same order; those that look along a sequence are
+// in sequence.cpp, and those that have no gradient in ops_no_grad.cpp.
 //
 // Conventions: gradients are accumulated (+=), a null din is not wanted, a null dout did not flow. A row
 // belongs to one thread, and a sum over rows runs in the order of the rows, so the number of threads
 // changes no bit. These are the plain renditions: matmul, matmul_grouped, attention and logp have a
 // second, fast one in fast.cpp.
 //
-//   [1] rows by index: gather_rows, combine, concat, slice, pick [4] norms: rmsnorm, softmax, normalize_rows
-//   [2] products: matmul, matmul_heads, matmul_grouped           [5] position and attention: rope, attention
-//   [3] pointwise: weighted_sum, unary, binary, swiglu, scale_rows [6] the one loss: logp
+//   [1] rows by index: gather_rows, combine, concat, slice, pick
+//   [2] products: matmul, matmul_heads, matmul_grouped
+//   [3] pointwise: weighted_sum, unary, binary, swiglu, scale_rows
+//   [4] norms: rmsnorm, softmax, normalize_rows
 #include <algorithm>
 
 #include "src/base/parallel.h"
@@ -189,7 +190,7 @@ void cpu::pick_backward(const Call &c) {
 
 // ============================================================================================== [2] products
 
-// Each in the precision of its weight: in bf16 the operands are rounded, and the loops below see the rounded ones.
+// Each in the precision of its weight: in bf16 the loops below see operands that are rounded.
 Rounded cpu::rounded(const Call &c, bool dy) {
     const auto to_bf16_all = [](const real *x, real *to, long n) {
         for_rows((n + chunk - 1) / chunk, chunk, [=](long r) {

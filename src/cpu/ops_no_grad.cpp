@@ -1,8 +1,7 @@
-// act.cpp: the ops without a gradient, on the CPU. Some choose (topk, dispatch, balance, sample:
-// their integers are constants for the backward), some act on their first operands in place
-// (append, adamw, sum_squares, scale_add, bias_update). They are ops, and not host code, so that a
-// step never waits for the host and so that CUDA's versions (act.cu, same names, same order) are
-// compared with these like everything else.
+// ops_no_grad.cpp: the ops without a gradient, on the CPU. Some choose (topk, dispatch, balance, sample):
+// their integers are constants for the backward. Some write into their first operands (append, adamw,
+// sum_squares, scale_add, bias_update). They are ops, and not host code, so that a step never waits for the
+// host, and so that CUDA's versions (ops_no_grad.cu, same names, same order) are compared with these.
 #include <algorithm>
 #include <numeric>
 

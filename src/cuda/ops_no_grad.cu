@@ -1,5 +1,5 @@
-// act.cu: the ops without a gradient, on CUDA: those that choose (topk, dispatch, balance, sample) and those
-// that act on their first operands in place (append, adamw, sum_squares, scale_add, bias_update).
+// ops_no_grad.cu: the ops without a gradient, on CUDA: those that choose (topk, dispatch, balance, sample)
+// and those that write into their first operands (append, adamw, sum_squares, scale_add, bias_update).
 //
 // The same names and the same order as src/cpu/ops_no_grad.cpp, where formulas and wrappers stand. The
 // integers must be the CPU's exactly. So nothing here depends on the order of threads: a rank is counted

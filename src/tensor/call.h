@@ -5,8 +5,8 @@
 #pragma once
 #include "src/tensor/tensor.h"
 
-// The named numbers of a call. One list makes the struct, the printer and `deepseek op --set name=value`. What kernels
-// multiply by is real; what is first computed with is double.
+// The named numbers of a call. One list makes the struct, the printer and `deepseek op --set name=value`.
+// What kernels multiply by is real; what is first computed with is double.
 #define ATTRIBUTES(X)                                                                 \
     X(int, f, 0, "function of a pointwise family")                                    \
     X(double, a, 1, "factor: f(ax + shift), or of y in ay + bx")                      \
@@ -73,7 +73,7 @@ static_assert(sizeof(Call) < 4096, "a call must fit into the parameters of a CUD
 
 struct OpKernels {
     void (*forward)(const Call &);
-    void (*backward)(const Call &);                      // null: the op chooses or acts
+    void (*backward)(const Call &);                      // null: it has no gradient
 };
 
 struct Device {                      // where tensors live and ops run
@@ -112,8 +112,8 @@ template <class T> struct Scratch {
     T &operator[](long i) const { return p[i]; }
 };
 
-// A call of a product with its operands rounded to its precision: x, W and, if it is an operand too, dy. Sums are `real`,
-// and the rounding is no part of the derivative ("straight through"). With f32 it is the call as it came.
+// A call of a product with its operands rounded to its precision: x, W and, where it is an operand too, dy.
+// Sums are `real`; the rounding is no part of the derivative ("straight through"). f32: the call as it came.
 struct Rounded : Call {
     Device &home;
     Rounded(const Call &c, Device &home, void (*to_bf16)(const real *x, real *to, long n), bool dy)

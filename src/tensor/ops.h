@@ -1,7 +1,7 @@
 // ops.h: the set of ops, each with its signature and formula, and the functions that call them.
 //
 // Each op is a forward with its backward below it: for the CPU in src/cpu/ops.cpp, under the same
-// name and in the same order for CUDA in deepseek.cu. Those that choose or act in place have no
+// name and in the same order for CUDA in deepseek.cu. Those that choose or write in place have no
 // gradient: src/cpu/ops_no_grad.cpp and src/cuda/ops_no_grad.cu. Where an equation needs
 // something new, a new op says so.
 #pragma once
@@ -116,7 +116,7 @@ inline Tensor merge(const Tensor &x) {
     return reshape(x, {x.shape[0], x.shape[1], (long)x.shape[2] * x.shape[3]});
 }
 
-// ---------------------------------------------------------------------------- that choose, that act
+// ------------------------------------------------------------------- that choose, that write in place
 struct TopK { int K = 1, groups = 1, keep = 1, best = 1; };
 // (N,E), (E) or none, the rows' positions or none -> idx (N,K), best first; position -1: idx -1
 Tensor topk(In s, In b, const TopK &, In pos = {});

@@ -50,8 +50,9 @@ struct Storage {                     // a block from its device's pool; goes bac
     const char *name = "";           // the weight's name, or the op that made it
 };
 
-// What a kernel sees of a tensor. p null: absent, or gradient not wanted. The sizes that kernels ask for again and
-// again are stored, not multiplied out of the shape each time: that put half of CUDA's kernels' Views into memory.
+// What a kernel sees of a tensor. p null: absent, or gradient not wanted. The sizes that kernels ask for
+// again and again are stored, not multiplied out of the shape each time: that put half of CUDA's kernels'
+// Views into memory.
 struct View {
     void *p = nullptr;
     Shape shape;

@@ -1,6 +1,7 @@
 // numerics.cpp: the specification of the scalar mathematics that the CPU and CUDA share.
 //
-//   [1] exp   [2] pointwise families   [3] the rotary angle   [4] random numbers   [5] ties   [6] bf16   [7] sets
+//   [1] exp   [2] pointwise families   [3] the rotary angle   [4] random numbers   [5] ties   [6] bf16
+//   [7] sets over the vocabulary
 #include <algorithm>
 #include <cstring>
 #include <limits>

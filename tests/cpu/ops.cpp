@@ -1,7 +1,7 @@
 // ops.cpp: the specification of the ops with a gradient, in the order of src/cpu/ops.cpp.
 //
 // For each op: its equation in plain double loops, its gradient, and what must be true of it whatever the
-// numbers. -tc="rope*" runs one op's guards. The ops that choose or act are in ops_choose.cpp.
+// numbers. -tc="rope*" runs one op's guards. Those without a gradient are in ops_no_grad.cpp.
 //
 //   [1] rows by index   [2] products   [3] pointwise   [4] norms   [5] position and attention   [6] logp
 //   [7] bits: neighbours and threads   [8] the table
@@ -235,8 +235,8 @@ Outputs product_and_gradients(const std::function<Tensor(const Tensor &, const T
     return {y, gradient(own_x), gradient(own_W)};
 }
 
-// In bf16 a product is, to the bit, the plain product of operands that were rounded before, and its backward the plain
-// backward on them and on a rounded dy. Without it W is what it was.
+// In bf16 a product is, to the bit, the plain product of operands that were rounded before, and its backward
+// the plain backward on them and on a rounded dy. Without it W is what it was.
 void check_bf16(const std::function<Tensor(const Tensor &, const Tensor &)> &product, const Tensor &x,
                 const Tensor &W, bool round_dy = true) {
     for (Kernels kernels : {Kernels::plain, Kernels::fast}) {

@@ -1,5 +1,5 @@
-// ops_choose.cpp: the specification of the ops that choose (topk, dispatch, balance, sample) or act in place
-// (append, adamw, sum_squares, scale_add, bias_update). They have no gradient; ops.cpp has the others.
+// ops_no_grad.cpp: the specification of the ops that choose (topk, dispatch, balance, sample) or write in
+// place (append, adamw, sum_squares, scale_add, bias_update). They have no gradient; ops.cpp has the others.
 #include <algorithm>
 #include <climits>
 #include <numeric>
@@ -325,7 +325,7 @@ TEST_CASE("sample: the drawn id is one of the kept, also far out and with -inf")
     }
 }
 
-// ================================================================================================== that act
+// ====================================================================================== that write in place
 
 TEST_CASE("append: rows go where `at` says, -1 goes nowhere, lengths grow to the end") {
     const int B = 3, T_max = 5, n = 2, d = 3;
