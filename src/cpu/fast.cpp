@@ -212,8 +212,7 @@ template <class F> static void for_blocks(const Call &c, long b, long head, F f)
 }
 
 // Scores in place: scale, masked exponentials that sum to 1. Column 0 of S is the key `start`. The loops run
-// over whole vectors, and what they do beyond the row's own keys is wiped out. lse is -inf where nothing is
-// seen.
+// over whole vectors, and what they do beyond the row's own keys is wiped out. lse: -inf if none is seen.
 static void masked_softmax(const Call &c, const QueryBlock &a, long start, const Matrix &S) {
     const real scale = c.a.scale;
     for (long r = 0; r < S.rows; r++) {

@@ -20,7 +20,6 @@ carry() {                                # carry FILE...: below a prefix, to the
     done
 }
 carry include/doctest/doctest.h include/CLI include/nlohmann share/cmake/CLI11 share/cmake/nlohmann_json
-carry include/eigen3/Eigen/{Core,src/{Core,misc,plugins}} share/eigen3/cmake      # Core alone, of all Eigen
 library=$(find /usr/lib /usr/local/lib -name libpcre2-8.a 2>/dev/null | head -n 1)
 if [ -n "$library" ]; then               # without it: no regexes, which the program can do without
     carry include/pcre2.h
