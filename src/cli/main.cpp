@@ -38,6 +38,8 @@ int main(int argc, char **argv) {
     add_data(program);
     add_config(program);
     add_op(program);
+    add_check(program);
+    add_tape(program);
     add_dump(program);
     add_bench(program);
     add_map(program);

@@ -1,33 +1,44 @@
 // op.cpp: `deepseek op`: one op, called from outside.
+#include <iostream>
+
 #include "src/base/error.h"
-#include "src/cli/inspect.h"
 #include "src/cli/verbs.h"
+#include "src/tensor/op_engine.h"
 
 namespace {
 struct OpVerb {
-    std::string name, in, out;
-    std::vector<std::string> set;
-    bool list = false, json = false, grads = false;
+    RandomCall call;
+    std::string in, out;
+    bool list = false, json = false, grads = false, random = false;
     Common common;
 
     void options(CLI::App &v) {
-        v.add_option("name", name, "which op");
+        v.add_option("name", call.name, "which op");
         v.add_flag("--list", list, "show all ops: inputs, outputs, formula, attributes");
         v.add_flag("--json", json, "the list as JSON");
-        v.add_option("--in", in, "safetensors with the inputs by name; with --grads also d<output>");
+        const auto file =
+            v.add_option("--in", in, "safetensors with the inputs by name; with --grads also d<output>");
         v.add_option("--out", out, "outputs by name; with --grads also d<input>");
-        v.add_option("--set", set, "attribute=value (repeatable)");
+        v.add_option("--set", call.set, "attribute=value (repeatable)");
         v.add_flag("--grads", grads, "run the backward too");
+        const auto by_chance =
+            v.add_flag("--random", random, "random inputs; print them, outputs and gradients")
+                ->excludes(file);
+        v.add_option("--shape", call.shapes, "--random: of an input, as x=2,3 (repeatable)")
+            ->needs(by_chance);
+        v.add_option("--seed", call.seed, "--random: the same seed, the same inputs")->capture_default_str();
     }
     void run() const {
-        if (list || name.empty()) return list_ops(json);
-        expect(!in.empty() && !out.empty(), "op ", name, ": --in and --out are needed");
-        run_op(name, in, out, set, grads);
+        if (list || call.name.empty()) return list_ops(std::cout, json);
+        if (random) return run_random_op(std::cout, call);
+        expect(!in.empty() && !out.empty(), "op ", call.name, ": --in and --out are needed, or --random");
+        run_op(call.name, in, out, call.set, grads);
     }
 };
 }  // namespace
 
 void add_op(CLI::App &program) {
     add_verb<OpVerb>(program, "op", "Call one op",
-                     "deepseek op rmsnorm --in x.safetensors --out y.safetensors --set eps=1e-6 --grads");
+                     "deepseek op rmsnorm --random --shape x=2,4\n"
+                     "  deepseek op rmsnorm --in x.safetensors --out y.safetensors --set eps=1e-6 --grads");
 }

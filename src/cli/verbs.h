@@ -15,6 +15,8 @@ void add_data(CLI::App &program);
 void add_config(CLI::App &program);
 void add_dump(CLI::App &program);
 void add_op(CLI::App &program);
+void add_check(CLI::App &program);
+void add_tape(CLI::App &program);
 void add_bench(CLI::App &program);
 void add_map(CLI::App &program);
 

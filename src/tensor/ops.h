@@ -5,45 +5,54 @@
 // gradient: src/cpu/ops_no_grad.cpp and src/cuda/ops_no_grad.cu. Where an equation needs
 // something new, a new op says so.
 #pragma once
+#include <climits>
+#include <cmath>
+#include <map>
+
 #include "src/tensor/tape.h"
 
-// signature: `?` may be absent, `!` written in place, `'` saved for the backward (no gradient flows
-// into it). The formula's letters are the signature's. OPS_WITH_GRADIENT are in src/cpu/ops.cpp, the
-// others in src/cpu/ops_no_grad.cpp.
-#define OPS_WITH_GRADIENT(X)                                                                           \
-    X(gather_rows, "x ids slot? -> y", "y_i = x[ids_i]", "")                                           \
-    X(combine, "y slot g -> z", "z_n = sum_k g_nk y[slot_nk]", "")                                     \
-    X(concat, "a b -> y", "y = [a; b], b may have one head for all", "")                               \
-    X(slice, "x -> y", "y = x[from : from+n] on an axis", "axis from n")                               \
-    X(matmul, "x W -> y", "y = x W^T", "precision")                                                    \
-    X(matmul_heads, "x W -> y", "y_i = W_i x_i, head by head", "transpose precision")                  \
-    X(matmul_grouped, "x W offsets -> y", "rows of expert e times W_e^T", "precision")                 \
-    X(weighted_sum, "x w? -> y", "y = a sum_i w_i x_i, w constant", "a")                               \
-    X(unary, "x -> y", "y = f(ax + shift)", "f a shift")                                               \
-    X(binary, "x y -> z", "z = f(x, y)", "f")                                                          \
-    X(swiglu, "a b -> y", "y = silu(a) b", "")                                                         \
-    X(scale_rows, "x s -> y", "y_i = s_i x_i", "")                                                     \
-    X(rmsnorm, "x g? -> y r'", "y = x r g, r = 1 / sqrt(mean x^2 + eps)", "eps")                       \
-    X(softmax, "x -> y", "y_j = exp(x_j) / sum exp(x)", "")                                            \
-    X(normalize_rows, "x -> y", "y = rho x / (sum x + eps)", "rho eps")                                \
-    X(rope, "x pos -> y", "pairs turned by pos theta_i",                                               \
-      "first dims pairing sign theta scaling factor original beta_fast beta_slow amplitude")           \
-    X(attention, "q k v? where -> o lse'",                                                             \
-      "o_t = sum_j softmax_j(scale q_t k_j) v_j over what where allows", "scale n lists")              \
-    X(pick, "s idx -> y", "y_nk = s[n, idx_nk], 0 for -1", "")                                         \
-    X(logp, "h W ids allowed? -> y H lse'", "y = log softmax(h W^T / temperature)[id], H its entropy", \
-      "temperature precision")
+// signature: `?` may be absent, `!` written in place, `'` saved for the backward (no gradient flows into
+// it); then what the input may be: `:2` its axes (else 1 to 4), and `:-1<x.0` integers from -1 and below
+// x's axis 0 (`<ids`: below the number of ids, `<n`: below the attribute n), `:any` integers, `:both`
+// integers or numbers, `:constant` numbers that get no gradient. An attribute's own bounds stand behind it.
+// Those that are here are what a kernel relies on; how sizes fit together is the wrapper's business. The
+// formula's letters are the signature's.
+#define OPS_WITH_GRADIENT(X)                                                                         \
+    X(gather_rows, "x:2 ids:1-3:0<x.0 slot?:2:-1<ids -> y", "y_i = x[ids_i]", "")                    \
+    X(combine, "y:2 slot:2:-1<y.0 g:2 -> z", "z_n = sum_k g_nk y[slot_nk]", "")                      \
+    X(concat, "a b -> y", "y = [a; b], b may have one head for all", "")                             \
+    X(slice, "x -> y", "y = x[from : from+n] on an axis", "axis from n:1..")                         \
+    X(matmul, "x W:2 -> y", "y = x W^T", "precision")                                                \
+    X(matmul_heads, "x:2-4 W:3 -> y", "y_i = W_i x_i, head by head", "transpose precision")          \
+    X(matmul_grouped, "x:2 W:3 offsets:1:0<x.0+1 -> y", "rows of expert e times W_e^T", "precision") \
+    X(weighted_sum, "x w?:1-4:constant -> y", "y = a sum_i w_i x_i, w constant", "a")                \
+    X(unary, "x -> y", "y = f(ax + shift)", "f a shift")                                             \
+    X(binary, "x y -> z", "z = f(x, y)", "f")                                                        \
+    X(swiglu, "a b -> y", "y = silu(a) b", "")                                                       \
+    X(scale_rows, "x s -> y", "y_i = s_i x_i", "")                                                   \
+    X(rmsnorm, "x g?:1 -> y r'", "y = x r g, r = 1 / sqrt(mean x^2 + eps)", "eps")                   \
+    X(softmax, "x -> y", "y_j = exp(x_j) / sum exp(x)", "")                                          \
+    X(normalize_rows, "x -> y", "y = rho x / (sum x + eps)", "rho eps")                              \
+    X(rope, "x:4 pos:1-4:-1<any -> y", "pairs turned by pos theta_i",                                \
+      "first dims pairing sign theta scaling factor original beta_fast beta_slow amplitude")         \
+    X(attention, "q:4 k:4 v?:4 where:3:any -> o lse'",                                               \
+      "o_t = sum_j softmax_j(scale q_t k_j) v_j over what where allows", "scale n:0..1048576 lists") \
+    X(pick, "s:2 idx:2:-1<s.1 -> y", "y_nk = s[n, idx_nk], 0 for -1", "")                            \
+    X(logp, "h W:2 ids:1-4:-1<W.0 allowed?:1-4:any -> y H lse'",                                     \
+      "y = log softmax(h W^T / temperature)[id], H its entropy", "temperature:>0.. precision")
 #define OPS_WITHOUT_GRADIENT(X)                                                                    \
-    X(topk, "s b? pos? -> idx", "the K largest of s + b of the kept groups", "K groups keep best") \
-    X(dispatch, "idx -> slot token offsets counts", "stable counting sort by expert", "n")         \
-    X(balance, "idx -> w", "w_ti = a/T f_i over the T tokens that chose", "a n T")                 \
-    X(sample, "z key -> id kept", "id ~ softmax(z / temperature) over the kept",                   \
+    X(topk, "s:2 b?:1 pos?:1-2:-1<any -> idx", "the K largest of s + b of the kept groups",        \
+      "K groups keep best")                                                                        \
+    X(dispatch, "idx:2:-1<n -> slot token offsets counts", "stable counting sort by expert", "n")  \
+    X(balance, "idx:2:-1<n -> w", "w_ti = a/T f_i over the T tokens that chose", "a n T")          \
+    X(sample, "z:2 key:1-2:any -> id kept", "id ~ softmax(z / temperature) over the kept",         \
       "temperature top_k top_p seed")                                                              \
-    X(append, "rows! length! x at ->", "rows[at] = x, length = max(length, at + 1)", "")           \
+    X(append, "rows!:4 length!:1:0<rows.1+1 x:4 at:1-4:-1<rows.1 ->",                              \
+      "rows[at] = x, length = max(length, at + 1)", "")                                            \
     X(adamw, "W! m! v! dW norm2? ->", "one AdamW step", "lr beta1 beta2 eps decay clip step")      \
     X(sum_squares, "x total! ->", "total += sum x^2", "")                                          \
-    X(scale_add, "y! x ->", "y = ay + bx", "a b")                                                  \
-    X(bias_update, "b! counts ->", "b_i += gamma sign(mean counts - counts_i)", "gamma")
+    X(scale_add, "y!:1-4:both x:1-4:both ->", "y = ay + bx", "a b")                                \
+    X(bias_update, "b! counts:1-4:0<any ->", "b_i += gamma sign(mean counts - counts_i)", "gamma")
 #define OPS(X) OPS_WITH_GRADIENT(X) OPS_WITHOUT_GRADIENT(X)
 
 enum OpCode {
@@ -53,12 +62,26 @@ enum OpCode {
         n_ops
 };
 
+struct AttributeRange {                                           // of an attribute
+    double low = -INFINITY, high = INFINITY;
+    bool above = false;                                  // low itself is outside
+};
+struct InputKind {                                            // what an input may be
+    int fewest_axes = 1, most_axes = 4;
+    bool ints = false, reals = true, constant = false;
+    int low = INT_MIN;
+    std::string end;                                     // of integers: "x.0", "x.0+1", "ids", "n"; "": none
+};
 struct Op {
-    const char *name, *signature, *formula, *attributes;
+    const char *name = "";
+    std::string signature, attributes;                   // their names alone
+    const char *formula = "";
     std::vector<std::string> inputs, outputs;            // their names, in order
-    unsigned optional, inout;                            // bit i: in[i] may be absent, is written in place
-    unsigned saved;                                      // bit i: out[i] is for the backward only
-    bool has_gradient;
+    std::vector<InputKind> kinds;                             // of the inputs
+    std::map<std::string, AttributeRange> ranges;                 // of the attributes
+    unsigned optional = 0, inout = 0;                    // bit i: in[i] may be absent, is written in place
+    unsigned saved = 0;                                  // bit i: out[i] is for the backward only
+    bool has_gradient = false;
 };
 extern const std::vector<Op> ops;
 
@@ -74,7 +97,7 @@ Tensor matmul_heads(In x, In W, bool transpose = false);  // (...,n_h,a), (n_h,b
 Tensor matmul_grouped(In x, In W, In offsets);           // (M,a), (E,b,a), (E+1) -> (M,b)
 Tensor weighted_sum(In x, In w, double a = 1);           // -> (1)
 Tensor mean(In x);                                       // -> (1)
-Tensor unary(Unary f, In x, double a = 1, double shift = 0);
+Tensor unary(Unary f, In x, double a = 1, double c = 0);
 Tensor binary(Binary f, In x, In y);
 Tensor swiglu(In a, In b);
 Tensor scale_rows(In x, In s);                           // (R,d), (R)
@@ -116,7 +139,7 @@ inline Tensor merge(const Tensor &x) {
     return reshape(x, {x.shape[0], x.shape[1], (long)x.shape[2] * x.shape[3]});
 }
 
-// ------------------------------------------------------------------- that choose, that write in place
+// ---------------------------------------------------------------------------- that choose, that act
 struct TopK { int K = 1, groups = 1, keep = 1, best = 1; };
 // (N,E), (E) or none, the rows' positions or none -> idx (N,K), best first; position -1: idx -1
 Tensor topk(In s, In b, const TopK &, In pos = {});

@@ -7,23 +7,78 @@
 #include "src/tensor/ops.h"
 
 // -------------------------------------------------------------------------------------- [1] the table of ops
+static std::vector<std::string> cut(const std::string &text, char at) {
+    std::vector<std::string> parts;
+    std::istringstream stream(text);
+    for (std::string part; std::getline(stream, part, at);)
+        if (!part.empty()) parts.push_back(part);
+    return parts;
+}
+
+// ":1-3:0<x.0", cut at its colons.
+static InputKind kind_of(const std::vector<std::string> &word) {
+    InputKind kind;
+    if (word.size() > 1) {
+        kind.fewest_axes = word[1].front() - '0';
+        kind.most_axes = word[1].back() - '0';
+    }
+    if (word.size() < 3) return kind;
+    kind.constant = word[2] == "constant";
+    kind.ints = !kind.constant;
+    kind.reals = kind.constant || word[2] == "both";
+    const std::vector<std::string> bound = cut(word[2], '<');
+    if (bound.size() < 2) return kind;
+    kind.low = std::stoi(bound[0]);
+    if (bound[1] != "any") kind.end = bound[1];
+    return kind;
+}
+
+static AttributeRange range_of(std::string text) {                // "0..1", ">0..", ".."
+    AttributeRange range;
+    range.above = text[0] == '>';
+    if (range.above) text.erase(0, 1);
+    const size_t dots = text.find("..");
+    if (dots > 0) range.low = std::stod(text.substr(0, dots));
+    if (dots + 2 < text.size()) range.high = std::stod(text.substr(dots + 2));
+    return range;
+}
+
+static AttributeRange usual_range(const std::string &attribute) {
+#define X(type, name, value, range, meaning)        \
+    if (attribute == #name) return range_of(range);
+    ATTRIBUTES(X)
+#undef X
+    fail(attribute + " is no attribute");
+}
+
 static Op parse_op(const char *name, const char *signature, const char *formula, const char *attributes,
                    bool has_gradient) {
-    Op op = {name, signature, formula, attributes, {}, {}, 0, 0, 0, has_gradient};
-    std::istringstream words(signature);
+    Op op;
+    op.name = name;
+    op.formula = formula;
+    op.has_gradient = has_gradient;
     bool output = false;
-    for (std::string word; words >> word;) {
-        if (word == "->") {
+    for (const std::string &text : cut(signature, ' ')) {
+        std::vector<std::string> word = cut(text, ':');
+        op.signature += (op.signature.empty() ? "" : " ") + word[0];
+        if (text == "->") {
             output = true;
             continue;
         }
         auto &names = output ? op.outputs : op.inputs;
         const unsigned bit = 1u << names.size();
-        if (word.back() == '?') op.optional |= bit;
-        if (word.back() == '!') op.inout |= bit;
-        if (word.back() == '\'') op.saved |= bit;
-        if (strchr("?!'", word.back())) word.pop_back();
-        names.push_back(word);
+        const char mark = word[0].back();
+        if (mark == '?') op.optional |= bit;
+        if (mark == '!') op.inout |= bit;
+        if (mark == '\'') op.saved |= bit;
+        if (strchr("?!'", mark)) word[0].pop_back();
+        names.push_back(word[0]);
+        if (!output) op.kinds.push_back(kind_of(word));
+    }
+    for (const std::string &text : cut(attributes, ' ')) {
+        const std::vector<std::string> word = cut(text, ':');
+        op.attributes += (op.attributes.empty() ? "" : " ") + word[0];
+        op.ranges[word[0]] = word.size() > 1 ? range_of(word[1]) : usual_range(word[0]);
     }
     return op;
 }

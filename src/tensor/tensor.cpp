@@ -30,7 +30,7 @@ std::ostream &operator<<(std::ostream &out, const Shape &s) { return out << str(
 std::string str(const Attr &a) {
     std::ostringstream s;
     const Attr usual;
-#define X(type, name, value, meaning)                                             \
+#define X(type, name, value, range, meaning)                                      \
     if (a.name != usual.name) s << (s.tellp() ? " " : "") << #name "=" << a.name;
     ATTRIBUTES(X)
 #undef X

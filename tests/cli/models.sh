@@ -163,7 +163,7 @@ refused "factor" $base --set scaling=yarn --set factor=0.5
 cp -r run other
 printf 'One day, a cat sat on a mat. %.0s' $(seq 20) >words.txt
 "$BINARY" tokenize --train words.txt --vocab 300 --out other >out 2>err || wrong "tokenize --train"
-refused "its tokenizer has 300" train --out other --resume
+refused "its tokenizer has 29" train --out other --resume
 refused "vocabulary only" eval --model other
 refused "vocabulary only" generate --model other
 XDG_CACHE_HOME=/proc/nowhere refused "cannot be written" $base --data words.txt --steps 1
@@ -445,5 +445,15 @@ for name in $(grep -o '^[a-z_0-9]*' ops | sort -u); do
     holds "deepseek op $name: exit code $code" $code != 1
 done
 holds "there are ops" "$(grep -c '^[a-z]' ops)" -gt 20
+
+says 0 "dW (4,3)" op matmul --random
+refused "no such input" op matmul --random --shape V=2,3
+refused "shape requires" op matmul --shape x=2,3
+says 0 "matmul .*numbers; worst" check matmul
+says 0 "v3-nano .*numbers; worst" check --preset v3-nano --entries 1
+refused "has no gradient" check topk
+says 0 "rmsnorm -> y (2,8,32), r (16)" tape
+refused "context 65" tape --context 65
+
 
 finish
