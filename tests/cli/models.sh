@@ -162,7 +162,9 @@ refused "factor" $base --set scaling=yarn --set factor=0.5
 # Another tokenizer is not the one that a checkpoint's weights know.
 cp -r run other
 printf 'One day, a cat sat on a mat. %.0s' $(seq 20) >words.txt
-"$BINARY" tokenize --train words.txt --vocab 300 --out other >out 2>err || wrong "tokenize --train"
+refused "a model is there" tokenize --train words.txt --vocab 300 --out other
+"$BINARY" tokenize --train words.txt --vocab 300 --out foreign >out 2>err || wrong "tokenize --train"
+cp foreign/tokenizer.json other
 refused "its tokenizer has 29" train --out other --resume
 refused "vocabulary only" eval --model other
 refused "vocabulary only" generate --model other
