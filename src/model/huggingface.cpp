@@ -25,7 +25,7 @@
 #include "src/model/huggingface.h"
 #include "src/model/weights.h"
 #include "src/base/files.h"
-#include "src/base/text.h"
+#include "src/base/utf8.h"
 
 // ------------------------------------------------------------------------------------- [1] config.json, out
 
