@@ -29,14 +29,19 @@ static Rope rope_of(const Config &c, int dims) {
     return r;
 }
 
+// A linear map; llama and Qwen2 may add a bias.
+static Tensor linear(const Tensor &x, const Tensor &W, const Tensor &b) {
+    return b ? affine(matmul(x, W), {}, b) : matmul(x, W);
+}
+
 // Multi-head attention; with n_kv < n_h, grouped-query attention: query head i uses
 // key head floor(i n_kv / n_h).
 // Shapes: h, u (B,T,d)   q (B,T,n_h,d_h)   k, v (B,T,n_kv,d_h), or the cache's (B,T_max,n_kv,d_h)
 Tensor mha(const MHA &w, const Config &c, const Tensor &h, const Step &step, LayerCache *past) {
     const Rope R = rope_of(c, c.d_h);
-    Tensor q = rope(heads(matmul(h, w.W_Q), c.n_h), step.pos, R);                    // V2 (1)
-    Tensor k = rope(heads(matmul(h, w.W_K), c.n_kv), step.pos, R);                   // V2 (2)    cached
-    Tensor v = heads(matmul(h, w.W_V), c.n_kv);                                      // V2 (3)    cached
+    Tensor q = rope(heads(linear(h, w.W_Q, w.b_Q), c.n_h), step.pos, R);             // V2 (1)
+    Tensor k = rope(heads(linear(h, w.W_K, w.b_K), c.n_kv), step.pos, R);            // V2 (2)    cached
+    Tensor v = heads(linear(h, w.W_V, w.b_V), c.n_kv);                               // V2 (3)    cached
     if (past) {
         append(past->k.rows, past->k.length, k, step.at);
         append(past->v.rows, past->v.length, v, step.at);
@@ -44,11 +49,11 @@ Tensor mha(const MHA &w, const Config &c, const Tensor &h, const Step &step, Lay
         v = past->v.rows;
     }
     Tensor o = attention(q, k, v, step.where, 1 / std::sqrt(c.d_h));                 // V2 (7)
-    return matmul(merge(o), w.W_O);                                                  // V2 (8)
+    return linear(merge(o), w.W_O, w.b_O);                                           // V2 (8)
 }
 
 Tensor ffn(const FFN &w, const Tensor &u) {
-    return matmul(swiglu(matmul(u, w.W_g), matmul(u, w.W_u)), w.W_2);                // LLM 2.2   SwiGLU
+    return linear(swiglu(linear(u, w.W_g, w.b_g), linear(u, w.W_u, w.b_u)), w.W_2, w.b_2);    // LLM 2.2
 }
 
 // [2] Multi-head Latent Attention                                       DeepSeek-V2 section 2.1, eq. (9)-(19)
@@ -60,8 +65,9 @@ Tensor ffn(const FFN &w, const Tensor &u) {
 // transformers' norms of the latents keep their default eps, whatever rms_norm_eps says.
 constexpr double latent_eps = 1e-6;                                                // [code] always
 
+// The temperature of the scores belongs to every scaling of rope, not to YaRN alone.                [code]
 static double mla_scale(const Config &c) {
-    const double m = c.scaling == rope_yarn && c.mscale_all_dim ? yarn_m(c.factor, c.mscale_all_dim) : 1;
+    const double m = c.scaling != rope_plain && c.mscale_all_dim ? yarn_m(c.factor, c.mscale_all_dim) : 1;
     return m * m / std::sqrt(c.d_h + c.d_hR);
 }
 

@@ -15,7 +15,7 @@
 //
 //   [1] rows by index: gather_rows, combine, concat, slice, pick
 //   [2] products: matmul, matmul_heads, matmul_grouped
-//   [3] pointwise: weighted_sum, unary, binary, swiglu, scale_rows
+//   [3] pointwise: weighted_sum, unary, binary, swiglu, scale_rows, affine
 //   [4] norms: rmsnorm, softmax, normalize_rows
 //
 // rope, attention and logp are in src/cuda/sequence.cu.
@@ -517,6 +517,46 @@ static __global__ void scale_rows_bwd(const __grid_constant__ Call c) {
 
 void gpu::scale_rows_backward(const Call &c) {
     launch(scale_rows_bwd, c.in[0].rows(), threads_for(c.in[0].width()), 0, c);
+}
+
+// ---------------------------------------------------------------- affine:  y_i = alpha x_i + b
+static __global__ void affine_fwd(const __grid_constant__ Call c) {
+    const View &x = c.in[0], &alpha = c.in[1], &b = c.in[2], &y = c.out[0];
+    const long e = element();
+    if (e < y.numel()) y[e] = (alpha ? alpha[0] : 1) * x[e] + b[e % x.width()];
+}
+
+void gpu::affine_forward(const Call &c) { launch(affine_fwd, blocks_for(c.out[0].numel()), per_block, 0, c); }
+
+// y_i = alpha x_i + b:  dx_i += alpha dy_i
+static __global__ void affine_bwd(const __grid_constant__ Call c) {
+    const View &alpha = c.in[1], &dx = c.din[0], &dy = c.dout[0];
+    const long e = element();
+    if (e < dy.numel()) dx[e] += (alpha ? alpha[0] : 1) * dy[e];
+}
+
+// dalpha += sum_i <x_i, dy_i>:  one block
+static __global__ void affine_bwd_alpha(const __grid_constant__ Call c) {
+    const View &x = c.in[0], &dalpha = c.din[1], &dy = c.dout[0];
+    real sum = 0;
+    for (long e = threadIdx.x; e < x.numel(); e += blockDim.x) sum += x[e] * dy[e];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) dalpha[0] += sum;
+}
+
+// db += sum_i dy_i
+static __global__ void affine_bwd_b(const __grid_constant__ Call c) {
+    const View &db = c.din[2], &dy = c.dout[0];
+    const long j = element();
+    if (j >= dy.width()) return;
+    for (long i = 0; i < dy.rows(); i++) db[j] += dy.row(i)[j];
+}
+
+void gpu::affine_backward(const Call &c) {
+    const long n = c.in[0].numel();
+    if (c.din[0]) launch(affine_bwd, blocks_for(n), per_block, 0, c);
+    if (c.din[1]) launch(affine_bwd_alpha, 1, threads_for(n), 0, c);
+    if (c.din[2]) launch(affine_bwd_b, blocks_for(c.in[0].width()), per_block, 0, c);
 }
 
 // ================================================================================================= [4] norms

@@ -30,7 +30,7 @@ struct Config {
     Attention attention = Attention::MHA;
     int V = 258;                    // vocabulary                                    vocab_size
     int bos = -1;                   // begins a text, -1 = no token does             bos_token_id
-    int eos = -1;                   // ends one                                      eos_token_id
+    std::vector<int> eos;           // each ends one; documents end with the first   eos_token_id
     int context = 256;              // longest sequence                              max_position_embeddings
     int d = 128;                    // width of the residual stream                  hidden_size
     int n_layers = 4;               // blocks                                        num_hidden_layers
@@ -42,6 +42,9 @@ struct Config {
     bool tied = false;              // output head = embedding                       tie_word_embeddings
     double eps = 1e-6;              // under RMSNorm's root                          rms_norm_eps
     double init_std = 0.02;         // of all matrices at the start                  initializer_range
+    bool bias_qkv = false;          // W_Q, W_K, W_V add a bias (Qwen2)              attention_bias
+    bool bias_o = false;            // W_O, too (llama)                              attention_bias
+    bool bias_ffn = false;          // W_g, W_u, W_2 add one                         mlp_bias
 
     int d_c = 32;                   // MLA: latent of keys and values                kv_lora_rank
     int d_cq = 0;                   // MLA: latent of queries, 0 = none              q_lora_rank
@@ -52,8 +55,8 @@ struct Config {
     RopeScaling scaling = rope_plain;        //                                      rope_scaling.type
     double factor = 1;              // context extension s                           rope_scaling.factor
     double original = 4096;  // context before it                             original_max_position_embeddings
-    double beta_fast = 32;          // YaRN's ramp                                   beta_fast
-    double beta_slow = 1;           //                                               beta_slow
+    double beta_fast = 32;          // turns: above, as it was                 beta_fast, high_freq_factor
+    double beta_slow = 1;           // below, interpolated                     beta_slow, low_freq_factor
     double mscale = 0;              // YaRN's temperature, 0 = not given             mscale
     double mscale_all_dim = 0;      //                                               mscale_all_dim
     double attention_factor = 0;    // of cos and sin, 0 = not given                 attention_factor
@@ -81,9 +84,9 @@ struct Config {
 
 // ======================================================================================= [2] weights, models
 
-struct MHA { Tensor W_Q, W_K, W_V, W_O; };
+struct MHA { Tensor W_Q, W_K, W_V, W_O, b_Q, b_K, b_V, b_O; };          // b: absent without a bias
 struct MLA { Tensor W_DQ, g_q, W_UQ, W_QR, W_DKV, g_kv, W_KR, W_UK, W_UV, W_O; };    // d_cq = 0: no W_DQ, g_q
-struct FFN { Tensor W_g, W_u, W_2; };                    // (d_ff,d), (d_ff,d), (d,d_ff)
+struct FFN { Tensor W_g, W_u, W_2, b_g, b_u, b_2; };      // (d_ff,d), (d_ff,d), (d,d_ff); b: as in MHA
 struct MoE {
     Tensor e, b;                                       // centroids (N_r,d); selection bias (N_r), not trained
     Tensor W_g, W_u, W_2;                                // (N_r,d_e,d), (N_r,d_e,d), (N_r,d,d_e)

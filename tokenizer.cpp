@@ -501,6 +501,18 @@ void Tokenizer::prepare() {
            "pre-tokenizer: ByteLevel is not the last stage");
     for (const Stage &stage : stages) t->regexes.push_back(regex_of(stage));
     tables = t;
+    if (eos.empty())                                     // where nobody says what ends a text
+        for (const char *text :
+             {"<｜end▁of▁sentence｜>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"})
+            if (eos.empty() && find(text) >= 0) eos = {find(text)};
+}
+
+void Tokenizer::set_boundary(int bos_of_model, const std::vector<int> &eos_of_model) {
+    if (bos_of_model >= 0) bos = bos_of_model;
+    std::vector<int> all = eos_of_model;
+    for (int id : eos)
+        if (!std::count(all.begin(), all.end(), id)) all.push_back(id);
+    eos = all;
 }
 
 // The pieces that BPE sees. `made` owns those that are not part of the text.
@@ -649,6 +661,16 @@ bool Tokenizer::is_special(int id) const { return id >= 0 && id < size() && tabl
 int Tokenizer::find(std::string_view text) const {
     const auto found = tables->added.find(text);
     return found == tables->added.end() ? -1 : found->second;
+}
+
+std::vector<int> Tokenizer::begun(std::vector<int> ids) const {
+    const bool already = ids.size() >= begin.size() && std::equal(begin.begin(), begin.end(), ids.begin());
+    if (!already) ids.insert(ids.begin(), begin.begin(), begin.end());
+    if (ids.empty() && bos >= 0) ids = {bos};
+    if (ids.empty() && !eos.empty()) ids = {eos[0]};             // what stands before every document
+    if (ids.empty())
+        fail("an empty prompt: the model has no token that begins or ends a text", "--prompt TEXT");
+    return ids;
 }
 
 int Tokenizer::special(std::string_view text) const {

@@ -132,10 +132,10 @@ template <class Body> BOTH void with_binary(int f, Body body) {
 }
 
 // -------------------------------------------------------------------------------------- [2] the rotary angle
-enum RopeScaling { rope_plain, rope_linear, rope_yarn };
+enum RopeScaling { rope_plain, rope_linear, rope_yarn, rope_llama3 };
 enum RopePairing { rope_interleaved, rope_half_split };      // (x_2i, x_2i+1), or (x_i, x_i+dims/2)
 
-// What the angle depends on, besides the position.  YaRN: V2 section 3.1.4.
+// What the angle depends on, besides the position.  YaRN: V2 section 3.1.4.  Llama 3: its released code.
 struct RopeAngle {
     double theta;                   // base of the frequencies, 10000
     int dims;                       // how many channels turn
@@ -145,12 +145,13 @@ struct RopeAngle {
     double beta_fast, beta_slow;    // turns within `original`: above: as it was, below: interpolated
 };
 
-// theta_i of pair i; YaRN goes from theta_i to the interpolated theta_i / s along a ramp over the pairs.
+// theta_i of pair i. YaRN and Llama 3 go from theta_i to the interpolated theta_i / s along a ramp between
+// beta_fast and beta_slow turns: YaRN's is straight over the pairs, Llama 3's over the turns.
 BOTH real rope_frequency(const RopeAngle &a, int i) {
     const double f = pow(a.theta, -2.0 * i / a.dims);
     if (a.scaling == rope_plain) return (real)f;
     if (a.scaling == rope_linear) return (real)(f / a.factor);
-    const double pi = 3.14159265358979323846;
+    const double pi = 3.14159265358979323846, turns = a.original * f / (2 * pi);
     const double per_pair = a.dims / (2 * log(a.theta));
     double low = floor(per_pair * log(a.original / (2 * pi * a.beta_fast)));
     double high = ceil(per_pair * log(a.original / (2 * pi * a.beta_slow)));
@@ -158,6 +159,7 @@ BOTH real rope_frequency(const RopeAngle &a, int i) {
     high = high > a.dims - 1 ? a.dims - 1 : high;
     if (low == high) high += 0.001;                                       // [code] keeps the ramp finite
     double ramp = (i - low) / (high - low);
+    if (a.scaling == rope_llama3) ramp = (a.beta_fast - turns) / (a.beta_fast - a.beta_slow);
     ramp = ramp < 0 ? 0 : (ramp > 1 ? 1 : ramp);
     return (real)((1 - ramp) * f + ramp * f / a.factor);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
@@ -196,6 +197,20 @@ void read_ints(const TensorEntry &tensor, int32_t *out) {
 }
 
 // ---------------------------------------------------------------- [2] out
+
+// Numbers of one exponent e are multiples of 2^(e - mantissa); below the lowest exponent they are so, too. So
+// x is rounded to a whole number m of these steps, and as the leading 1 of m counts one up in the exponent,
+// the pattern is a sum: of a subnormal as of a normal number, and of one that was rounded up to the next 2^e.
+static uint16_t rounded(double x, int mantissa, int lowest) {
+    const uint16_t infinity = uint16_t(0x7FFF >> mantissa << mantissa), sign = std::signbit(x) ? 0x8000 : 0;
+    if (std::isnan(x)) return uint16_t(sign | infinity | 1 << (mantissa - 1));
+    const int e = x == 0 ? lowest : std::max(std::min(std::ilogb(x), 1 - lowest), lowest);
+    const double steps = std::nearbyint(std::ldexp(std::fabs(x), mantissa - e));
+    const double pattern = steps + (double)((long)(e - lowest) << mantissa);
+    return uint16_t(sign | (pattern < infinity ? (uint16_t)pattern : infinity));
+}
+uint16_t to_bf16(double x) { return rounded(x, 7, -126); }
+uint16_t to_f16(double x) { return rounded(x, 10, -14); }
 
 static size_t bytes_of(const TensorOut &tensor) {
     const size_t each = dtype_size(tensor.dtype);

@@ -19,7 +19,7 @@ struct ConfigVerb {
 
     void options(CLI::App &v) {
         const auto by_name = v.add_option("--preset", preset, "a preset's name or file");
-        v.add_option("--model", model, "or a checkpoint's folder")->excludes(by_name);
+        v.add_option("--model", model, "or a checkpoint's folder, or a config.json")->excludes(by_name);
         v.add_option("--set", set, "field=value (repeatable)");
         v.add_flag("--all", all, "every field, also those that have their usual value, with its meaning");
         v.add_flag("--list", list, "show presets, and the fields with their usual values");
@@ -31,13 +31,15 @@ struct ConfigVerb {
             std::cout << "\nfields:" << std::endl;
             return print_fields({});
         }
-        Config c = model.empty() ? load_preset(preset) : load_config(model);
+        std::vector<std::string> cannot;                 // what stands between this and a computation here
+        Config c = model.empty() ? load_preset(preset) : load_config_for_census(model, cannot);
         for (const auto &assignment : set) set_field(c, assignment);
         validate(c);
         if (all) print_fields(c);
         else std::cout << print_config(c) << "(the other fields have their usual values; --all shows them)\n";
         fflush(stdout);
         std::cout << "\n" << print_census(c);
+        for (const std::string &what : cannot) std::cout << "only counted: " << what << "\n";
     }
 };
 }  // namespace

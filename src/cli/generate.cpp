@@ -33,18 +33,17 @@ struct Generate {
         if (prompt_file != "-") return repair_utf8(read_text(prompt_file, 1 << 26));
         return repair_utf8(std::string(std::istreambuf_iterator<char>(std::cin), {}));
     }
-    std::vector<int> ids_of(const Model &m, const Tokenizer &tokenizer, const std::string &text) const {
-        if (!suffix.empty()) return fim_prompt(text, suffix).encode(tokenizer);
-        const auto ids = control_tokens ? tokenizer.encode(text) : tokenizer.encode_plain(text);
-        return ids.empty() ? std::vector<int>{text_opening(m, tokenizer)} : ids;
+    std::vector<int> ids_of(const Tokenizer &tokenizer, const std::string &text) const {
+        if (!suffix.empty()) return tokenizer.begun(fim_prompt(text, suffix).encode(tokenizer));
+        return tokenizer.begun(control_tokens ? tokenizer.encode(text) : tokenizer.encode_plain(text));
     }
     void run() const {
         const Model m = load_model(generation.model);
         const Tokenizer tokenizer = tokenizer_of(m, generation.model);
         const std::string text = before();
-        const std::vector<int> ids = ids_of(m, tokenizer, text);
+        const std::vector<int> ids = ids_of(tokenizer, text);
         Generation g = generation.g;
-        g.stop = stop_tokens(m, tokenizer);
+        g.stop = tokenizer.eos;
         bool cut = false;
         if (n == 1) {
             std::string first = text;                    // said once the model has agreed to it

@@ -36,6 +36,7 @@ int main(int argc, char **argv) {
     add_generate(program);
     add_chat(program);
     add_data(program);
+    add_export(program);
     add_config(program);
     add_op(program);
     add_check(program);

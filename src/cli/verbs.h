@@ -12,6 +12,7 @@ void add_generate(CLI::App &program);
 void add_chat(CLI::App &program);
 void add_eval(CLI::App &program);
 void add_data(CLI::App &program);
+void add_export(CLI::App &program);
 void add_config(CLI::App &program);
 void add_dump(CLI::App &program);
 void add_op(CLI::App &program);

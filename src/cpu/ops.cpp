@@ -12,7 +12,7 @@
 //
 //   [1] rows by index: gather_rows, combine, concat, slice, pick
 //   [2] products: matmul, matmul_heads, matmul_grouped
-//   [3] pointwise: weighted_sum, unary, binary, swiglu, scale_rows
+//   [3] pointwise: weighted_sum, unary, binary, swiglu, scale_rows, affine
 //   [4] norms: rmsnorm, softmax, normalize_rows
 #include <algorithm>
 
@@ -446,6 +446,36 @@ void cpu::scale_rows_backward(const Call &c) {
         if (dx) add_scaled(dx.row(i), s[i], dy.row(i), x.width());
         if (ds) ds[i] += dot(x.row(i), dy.row(i), x.width());
     });
+}
+
+// ---------------------------------------------------------------- affine:  y_i = alpha x_i + b
+Tensor affine(const Tensor &x, const Tensor &alpha, const Tensor &b) {
+    expect(b.shape.rank == 1 && b.shape[0] == x.shape.width(), "affine: x ", x.shape, " and b ", b.shape,
+           ": widths differ");
+    expect(!alpha || alpha.numel() == 1, "affine: alpha ", alpha.shape, " is not one number");
+    Tensor y = reals(x.shape);
+    apply(op_affine, {x, alpha, b}, {y});
+    return y;
+}
+
+void cpu::affine_forward(const Call &c) {
+    const View x = c.in[0], alpha = c.in[1], b = c.in[2], y = c.out[0];
+    const real a = alpha ? alpha[0] : 1;
+    for_rows(x.rows(), x.width(), [&](long i) {
+        for (int j = 0; j < x.width(); j++) y.row(i)[j] = a * x.row(i)[j] + b[j];
+    });
+}
+
+// y_i = alpha x_i + b:  dx_i += alpha dy_i,  dalpha += sum_i <x_i, dy_i>  and  db += sum_i dy_i
+void cpu::affine_backward(const Call &c) {
+    const View x = c.in[0], alpha = c.in[1], dx = c.din[0], dalpha = c.din[1], db = c.din[2], dy = c.dout[0];
+    const real a = alpha ? alpha[0] : 1;
+    const int d = x.width();
+    if (dx) for_rows(x.rows(), d, [&](long i) { add_scaled(dx.row(i), a, dy.row(i), d); });
+    double sum = 0;                                      // one number: the sum can afford double
+    for (long i = 0; dalpha && i < x.numel(); i++) sum += (double)x[i] * dy[i];
+    if (dalpha) dalpha[0] += (real)sum;
+    for (long i = 0; db && i < x.rows(); i++) add_scaled(&db[0], 1, dy.row(i), d);
 }
 
 // ================================================================================================= [4] norms

@@ -1,34 +1,18 @@
 // chat.cpp: text that streams, and conversations.
 //
-//   [1] where a text begins and ends   [3] a conversation
-//   [2] a text that streams            [4] who was never trained
+//   [1] the tokens of a model   [2] a text that streams   [3] a conversation   [4] who was never trained
 #include "src/infer/chat.h"
 
 #include <algorithm>
 #include <cmath>
 
-static const std::string end_token = "<｜end▁of▁sentence｜>";
-
-// ------------------------------------------------------------------------- [1] where a text begins and ends
+// --------------------------------------------------------------------------------- [1] the tokens of a model
 Tokenizer tokenizer_of(const Model &m, const std::string &folder) {
     Tokenizer tokenizer = load_tokenizer(folder);
     expect(tokenizer.size() <= m.c.V, folder, ": the tokenizer has ", tokenizer.size(),
            " tokens, the model's vocabulary only ", m.c.V);
+    tokenizer.set_boundary(m.c.bos, m.c.eos);
     return tokenizer;
-}
-
-std::vector<int> stop_tokens(const Model &m, const Tokenizer &tokenizer) {
-    std::vector<int> stop;
-    for (int id : {m.c.eos, tokenizer.find(end_token)})
-        if (id >= 0) stop.push_back(id);
-    return stop;
-}
-
-int text_opening(const Model &m, const Tokenizer &tokenizer) {
-    const int end = tokenizer.find(end_token);           // in our corpora it stands before every text
-    const int id = end >= 0 ? end : m.c.bos >= 0 ? m.c.bos : m.c.eos;
-    expect(id >= 0, "an empty prompt: neither the model nor its tokenizer names a token that begins a text");
-    return id;
 }
 
 // ------------------------------------------------------------------------------- [2] a text that streams
@@ -60,7 +44,7 @@ Chat::Chat(const Model &m, const Tokenizer &tokenizer, const std::string &style,
     fits = m.c.context - std::min(g.max_tokens, m.c.context / 2);
     expect(prompt().size() < fits, "--system: ", prompt().size(), " tokens leave no room in a context of ",
            m.c.context);
-    g.stop = stop_tokens(m, tokenizer);
+    g.stop = tokenizer.eos;
     expect(!g.stop.empty(), "chat: neither the model nor its tokenizer names a token that ends an answer");
 }
 

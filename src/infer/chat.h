@@ -7,10 +7,8 @@
 #include "src/infer/decoder.h"
 #include "src/text/tokenizer.h"
 
-Tokenizer tokenizer_of(const Model &,
-                       const std::string &folder);                // refuses one that is larger than the model
-std::vector<int> stop_tokens(const Model &, const Tokenizer &);      // what ends a text
-int text_opening(const Model &, const Tokenizer &);                  // what stands before a text
+// Of a folder, with what the model says of where texts begin and end; one larger than the model is refused.
+Tokenizer tokenizer_of(const Model &, const std::string &folder);
 
 using Print = std::function<void(const std::string &part)>;
 // Continues one prompt; `print` gets the words as they come, never half a character. Returns all of them.

@@ -11,30 +11,21 @@
 
 #include "src/model/config.h"
 #include "src/model/weights.h"
+#include "src/base/fields.h"
 #include "src/base/text.h"
 
 // -------------------------------------------------------------------------------------------- [1] the fields
-static std::string format(int x) { return std::to_string(x); }
-static std::string format(bool x) { return x ? "true" : "false"; }
-static std::string format(const std::string &x) { return x; }
-static std::string format(double x) {
-    char text[32];
-    return std::string(text, std::to_chars(text, text + sizeof text, x).ptr);
+static std::string format(const std::vector<int> &ids) {
+    std::string text;
+    for (int id : ids) text += (text.empty() ? "" : ",") + std::to_string(id);
+    return text.empty() ? "-1" : text;
 }
-
-static void parse(const std::string &text, std::string &x) { x = text; }
-static void parse(const std::string &text, bool &x) {
-    expect(text == "true" || text == "false", "'", text, "' is neither true nor false");
-    x = text == "true";
-}
-template <class N> static void parse_number(const std::string &text, N &x, const char *kind) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), x);
-    expect(error == std::errc() && end == text.data() + text.size(), "'", text, "' is no ", kind);
-}
-static void parse(const std::string &text, int &x) { parse_number(text, x, "whole number"); }
-static void parse(const std::string &text, double &x) {
-    parse_number(text, x, "number");
-    expect(std::isfinite(x), "'", text, "' is not finite");
+static void parse(const std::string &text, std::vector<int> &ids) {     // "1,2"; -1: none
+    std::vector<int> all;
+    std::istringstream parts(text);
+    for (std::string part; std::getline(parts, part, ',');) parse(part, all.emplace_back());
+    expect(!all.empty() && text.back() != ',', "'", text, "' is no list of whole numbers like 1,2");
+    ids = all == std::vector<int>{-1} ? std::vector<int>{} : all;
 }
 
 template <class E> struct Names;                         // of an enum's values, in order
@@ -44,7 +35,9 @@ template <> struct Names<Counted> { static constexpr const char *list[] = {"sele
 template <> struct Names<RopePairing> {
     static constexpr const char *list[] = {"interleaved", "half_split"};
 };
-template <> struct Names<RopeScaling> { static constexpr const char *list[] = {"plain", "linear", "yarn"}; };
+template <> struct Names<RopeScaling> {
+    static constexpr const char *list[] = {"plain", "linear", "yarn", "llama3"};
+};
 
 template <class E>
     requires std::is_enum_v<E>
@@ -73,7 +66,7 @@ const std::vector<Field> &config_fields() {
         FIELD(attention, "MHA, GQA or MLA"),
         FIELD(V, "vocabulary"),
         FIELD(bos, "token that begins a text, -1 = none"),
-        FIELD(eos, "token that ends a text, -1 = none"),
+        FIELD(eos, "tokens that end a text (1 or 1,2), -1 = none; documents end with the first"),
         FIELD(context, "longest sequence"),
         FIELD(d, "width of the residual stream"),
         FIELD(n_layers, "blocks"),
@@ -85,18 +78,21 @@ const std::vector<Field> &config_fields() {
         FIELD(tied, "output head = embedding"),
         FIELD(eps, "under RMSNorm's root"),
         FIELD(init_std, "standard deviation of all matrices at the start"),
+        FIELD(bias_qkv, "linear maps to queries, keys and values add a bias"),
+        FIELD(bias_o, "so does the attention's output map"),
+        FIELD(bias_ffn, "so do the maps of the feed-forward network"),
         FIELD(d_c, "MLA: latent of keys and values"),
         FIELD(d_cq, "MLA: latent of queries, 0 = none"),
         FIELD(d_hR, "MLA: rotary part of a head"),
         FIELD(pairing, "rotary pairs: interleaved or half_split"),
         FIELD(theta, "base of the rotary frequencies"),
-        FIELD(scaling, "of the rotary frequencies: plain, linear or yarn"),
+        FIELD(scaling, "of the rotary frequencies: plain, linear, yarn or llama3"),
         FIELD(factor, "context extension s"),
         FIELD(original, "context before the extension"),
-        FIELD(beta_fast, "YaRN: turns above which nothing is interpolated"),
-        FIELD(beta_slow, "YaRN: turns below which all is"),
+        FIELD(beta_fast, "YaRN, Llama 3: turns above which nothing is interpolated"),
+        FIELD(beta_slow, "YaRN, Llama 3: turns below which all is"),
         FIELD(mscale, "YaRN's temperature, 0 = not given"),
-        FIELD(mscale_all_dim, "YaRN's temperature of MLA's scores, 0 = not given"),
+        FIELD(mscale_all_dim, "temperature of MLA's scores, 0 = not given"),
         FIELD(attention_factor, "YaRN: of cos and sin, 0 = not given"),
         FIELD(N_r, "routed experts, 0 = no mixture"),
         FIELD(N_s, "shared experts"),
@@ -203,7 +199,7 @@ static void expect_between(const char *name, double x, double lo, double hi) {
 static void validate_sizes(const Config &c) {
     expect_between("V", c.V, 2, 1 << 24);
     expect_between("bos", c.bos, -1, c.V - 1);
-    expect_between("eos", c.eos, -1, c.V - 1);
+    for (int id : c.eos) expect_between("eos", id, 0, c.V - 1);
     expect_between("context", c.context, 1, 1 << 24);
     expect_between("d", c.d, 1, 1 << 17);
     expect_between("n_layers", c.n_layers, 1, 4096);
@@ -242,7 +238,9 @@ void validate(const Config &c) {
     expect_between("alpha", c.alpha, 0, 1e6);
     expect_between("gamma", c.gamma, 0, 1e6);
     expect_between("lambda", c.lambda, 0, 1e6);
+    expect(!c.bias_ffn || !c.N_r, "bias_ffn: experts have no biases");
     if (c.attention == Attention::MLA) {
+        expect(!c.bias_qkv && !c.bias_o, c.bias_o ? "bias_o" : "bias_qkv", ": MLA has no biases");
         expect(c.d_hR % 2 == 0, "d_hR = ", c.d_hR, " is odd: rotary channels come in pairs");
     } else {
         expect(c.n_h % c.n_kv == 0, "n_h = ", c.n_h, " is no multiple of n_kv = ", c.n_kv);
@@ -252,6 +250,8 @@ void validate(const Config &c) {
     }
     expect(c.scaling == RopeScaling::rope_plain || c.factor >= 1, "factor = ", c.factor,
            ": scaled positions reach further, by 1 or more");
+    expect(c.scaling != RopeScaling::rope_llama3 || c.beta_fast > c.beta_slow, "beta_fast = ", c.beta_fast,
+           " is not above beta_slow = ", c.beta_slow);
     if (!c.N_r) return;
     expect(c.N_r % c.groups == 0, "N_r = ", c.N_r, " experts do not fall into ", c.groups, " equal groups");
     expect(c.K_r <= c.N_r / c.groups * c.M, "K_r = ", c.K_r, " experts chosen of ", c.N_r / c.groups * c.M,

@@ -13,12 +13,17 @@ static Spec experts(const Config &c, long rows, long columns) {
     return {{c.N_r, rows, columns}, Group::matrix};
 }
 static Spec gain(long width) { return {{width}, Group::gain, Init::ones}; }
+static Spec offset(long width) { return {{width}, Group::gain, Init::zeros}; }           // of a linear map
 
 static void visit(MHA &w, const Config &c, const std::string &at, const Visitor &f) {
     f(at + "W_Q", w.W_Q, matrix(c.n_h * c.d_h, c.d));
     f(at + "W_K", w.W_K, matrix(c.n_kv * c.d_h, c.d));
     f(at + "W_V", w.W_V, matrix(c.n_kv * c.d_h, c.d));
     f(at + "W_O", w.W_O, matrix(c.d, c.n_h * c.d_h));
+    if (c.bias_qkv) f(at + "b_Q", w.b_Q, offset(c.n_h * c.d_h));
+    if (c.bias_qkv) f(at + "b_K", w.b_K, offset(c.n_kv * c.d_h));
+    if (c.bias_qkv) f(at + "b_V", w.b_V, offset(c.n_kv * c.d_h));
+    if (c.bias_o) f(at + "b_O", w.b_O, offset(c.d));
 }
 
 static void visit(MLA &w, const Config &c, const std::string &at, const Visitor &f) {
@@ -39,6 +44,9 @@ static void visit(FFN &w, const Config &c, int width, const std::string &at, con
     f(at + "W_g", w.W_g, matrix(width, c.d));
     f(at + "W_u", w.W_u, matrix(width, c.d));
     f(at + "W_2", w.W_2, matrix(c.d, width));
+    if (c.bias_ffn) f(at + "b_g", w.b_g, offset(width));
+    if (c.bias_ffn) f(at + "b_u", w.b_u, offset(width));
+    if (c.bias_ffn) f(at + "b_2", w.b_2, offset(c.d));
 }
 
 static void visit(MoE &w, const Config &c, const std::string &at, const Visitor &f) {

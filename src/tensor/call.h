@@ -26,11 +26,11 @@
     X(int, pairing, 0, "0..1", "rope: 0 neighbours, 1 half-split")                                 \
     X(real, sign, 1, "..", "rope: -1 turns back")                                                  \
     X(double, theta, 10000, ">1..", "rope: base of the frequencies")                               \
-    X(int, scaling, 0, "0..2", "rope: 0 none, 1 linear, 2 YaRN")                                   \
+    X(int, scaling, 0, "0..3", "rope: 0 none, 1 linear, 2 YaRN, 3 Llama 3")                        \
     X(double, factor, 1, ">0..", "rope: context extension s")                                      \
     X(double, original, 4096, ">0..", "rope: context before the extension")                        \
-    X(double, beta_fast, 32, ">0..", "rope: YaRN ramp begins (turns)")                             \
-    X(double, beta_slow, 1, ">0..", "rope: YaRN ramp ends (turns)")                                \
+    X(double, beta_fast, 32, ">0..", "rope: turns above which a pair is as it was")                \
+    X(double, beta_slow, 1, ">0..", "rope: turns below which it is interpolated")                  \
     X(real, amplitude, 1, "..", "rope: factor of cos and sin")                                     \
     X(real, rho, 1, "..", "normalize_rows: what a row sums to")                                    \
     X(int, K, 1, "1..1048576", "topk: how many")                                                   \

@@ -59,6 +59,7 @@ const std::vector<Wrapper> wrappers = {
     {op_binary, [](X x, A a) { binary((Binary)a.f, x[0], x[1]); }, "x=2,3 y=2,3", "f=mul"},
     {op_swiglu, [](X x, A) { swiglu(x[0], x[1]); }, "a=2,3 b=2,3"},
     {op_scale_rows, [](X x, A) { scale_rows(x[0], x[1]); }, "x=3,4 s=3"},
+    {op_affine, [](X x, A) { affine(x[0], x[1], x[2]); }, "x=3,4 alpha=1 b=4"},
     {op_rmsnorm, [](X x, A a) { rmsnorm(x[0], x[1], a.eps); }, "x=2,4 g=4", "eps=1e-6"},
     {op_softmax, [](X x, A) { softmax(x[0]); }, "x=2,4"},
     {op_normalize_rows, [](X x, A a) { normalize_rows(x[0], a.rho, a.eps); }, "x=2,4", "", "x"},

@@ -30,6 +30,7 @@
     X(binary, "x y -> z", "z = f(x, y)", "f")                                                        \
     X(swiglu, "a b -> y", "y = silu(a) b", "")                                                       \
     X(scale_rows, "x s -> y", "y_i = s_i x_i", "")                                                   \
+    X(affine, "x alpha?:1 b:1 -> y", "y_i = alpha x_i + b", "")                                      \
     X(rmsnorm, "x g?:1 -> y r'", "y = x r g, r = 1 / sqrt(mean x^2 + eps)", "eps")                   \
     X(softmax, "x -> y", "y_j = exp(x_j) / sum exp(x)", "")                                          \
     X(normalize_rows, "x -> y", "y = rho x / (sum x + eps)", "rho eps")                              \
@@ -101,6 +102,7 @@ Tensor unary(Unary f, In x, double a = 1, double c = 0);
 Tensor binary(Binary f, In x, In y);
 Tensor swiglu(In a, In b);
 Tensor scale_rows(In x, In s);                           // (R,d), (R)
+Tensor affine(In x, In alpha, In b);                     // (R,c), none or (1), (c)
 Tensor rmsnorm(In x, In g, double eps);
 Tensor softmax(In x);                                    // over the last axis
 Tensor normalize_rows(In x, double rho, double eps);

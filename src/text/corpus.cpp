@@ -28,13 +28,15 @@ namespace fs = std::filesystem;
 
 constexpr long held_out_bytes = 1 << 17;                 // of the stories; of a file: a twentieth, or
 constexpr size_t most_held_out_bytes = 1 << 24;
-constexpr const char *end_token = "<｜end▁of▁sentence｜>";
 
 // ----------------------------------------------------------------------------------- [1] texts become tokens
+static std::vector<int> end_of_document(const Tokenizer &tokenizer) {
+    return {tokenizer.eos.begin(), tokenizer.eos.begin() + std::min<size_t>(tokenizer.eos.size(), 1)};
+}
+
 static void append_document(std::vector<int> &tokens, const std::string &text, const Tokenizer &tokenizer) {
-    const auto ids = tokenizer.encode_plain(text);
-    tokens.insert(tokens.end(), ids.begin(), ids.end());
-    if (tokenizer.find(end_token) >= 0) tokens.push_back(tokenizer.find(end_token));
+    for (const auto &ids : {tokenizer.begin, tokenizer.encode_plain(text), end_of_document(tokenizer)})
+        tokens.insert(tokens.end(), ids.begin(), ids.end());
 }
 
 static Corpus stories(const Tokenizer &tokenizer, uint64_t seed) {
@@ -123,9 +125,9 @@ static size_t cut_near(std::string_view text, size_t at, size_t slack) {
 }
 
 // Writes the ids of one text, part by part; adds to the footer's counts and to `repaired`. The text in which
-// the training part ends is cut there.
+// the training part ends is cut there, and `divided` from then on.
 static void encode_file(const std::string &path, const Tokenizer &tokenizer, AtomicFile &out, Footer &f,
-                        long &repaired, const std::function<void()> &progress) {
+                        bool &divided, long &repaired, const std::function<void()> &progress) {
     const Mapping mapping(path);
     const std::string_view text((const char *)mapping.data, mapping.size);
     const auto write = [&](const std::vector<int> &ids) {
@@ -140,18 +142,20 @@ static void encode_file(const std::string &path, const Tokenizer &tokenizer, Ato
             progress();
         }
     };
-    const bool last = !f.train_tokens && f.bytes + text.size() > f.train_bytes;
+    const bool last = !divided && f.bytes + text.size() > f.train_bytes;
     const size_t at = f.train_bytes - f.bytes, cut = last ? cut_near(text, at, (text.size() - at) / 2) : 0;
+    write(tokenizer.begin);
     if (cut) encode(text.substr(0, cut));
-    if (last) f.train_bytes = f.bytes, f.train_tokens = f.tokens;
+    if (last) divided = true, f.train_bytes = f.bytes, f.train_tokens = f.tokens;
     encode(text.substr(cut));
-    if (tokenizer.find(end_token) >= 0) write({tokenizer.find(end_token)});
+    write(end_of_document(tokenizer));
 }
 
 static void encode_files(const std::vector<std::string> &paths, const Tokenizer &tokenizer,
                          const std::string &target, Footer f) {
     size_t total = 0;
     long repaired = 0;
+    bool divided = false;
     for (const std::string &path : paths) total += fs::file_size(path);
     f.train_bytes = total - std::min(total / 20, most_held_out_bytes);
     std::optional<Progress> bar;                         // only where it takes more than a moment
@@ -159,7 +163,7 @@ static void encode_files(const std::vector<std::string> &paths, const Tokenizer 
     const CatchInterrupt stop;
     AtomicFile out(target);
     for (const std::string &path : paths)
-        encode_file(path, tokenizer, out, f, repaired, [&] {
+        encode_file(path, tokenizer, out, f, divided, repaired, [&] {
             if (interrupted) throw Interrupted();
             if (bar) bar->update((long)f.bytes >> 20, "MiB of text become tokens");
         });
@@ -188,6 +192,7 @@ static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint6
     const std::vector<std::string> paths = texts_below(source);
     const std::string tokenizer_json = tokenizer.to_json();
     std::string ingredients = tokenizer_json;
+    for (int id : end_of_document(tokenizer)) ingredients += cat("\nends with ", id);
     for (const std::string &path : paths)
         ingredients += cat("\n", path, " ", fs::file_size(path), " ",
                            fs::last_write_time(path).time_since_epoch().count());

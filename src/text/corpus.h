@@ -15,7 +15,7 @@ struct Tokens {                                   // ids in memory, or a part of
     size_t size() const { return file ? count : memory.size(); }
     std::vector<int> read(size_t at, size_t count) const;        // a copy
 };
-struct Corpus {                                          // tokens of a text, documents end with the end token
+struct Corpus {                           // tokens of a text, documents as the tokenizer begins and ends them
     std::string source;
     Tokens train, valid;
     double valid_bytes_per_token = 1;

@@ -119,10 +119,10 @@ static const Place places[] = {
 static constexpr int n_places = std::size(places);
 static constexpr unsigned areas = house | yard | outside;
 
-inline string_view place_name(int p) { return places[p].text; }
-inline string_view spot_name(int p, int spot) { return places[p].spots[spot]; }
+string_view place_name(int p) { return places[p].text; }
+string_view spot_name(int p, int spot) { return places[p].spots[spot]; }
 
 // One can walk about within an area, and the yard lies between the house and the rest of the world.
-inline bool next_to(int p, int q) {
+bool next_to(int p, int q) {
     return (places[p].area | places[q].area) & yard || places[p].area & places[q].area & areas;
 }

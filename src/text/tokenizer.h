@@ -41,9 +41,14 @@ struct Tokenizer {
     std::vector<AddedToken> added;
     bool ignore_merges = false;                                // a piece that is a token is not merged
     bool decodes = true;                                       // false: the file says null; decode() refuses
+    // Where a text begins and ends, the same in training, in prompts and in what is written: the tokens
+    // before each text, those that end one (a document ends with the first), what an empty prompt may be.
+    std::vector<int> begin, eos;
+    int bos = -1;
     std::vector<std::string> notes;                            // what a reader of the file should be told
 
     void prepare();
+    void set_boundary(int bos, const std::vector<int> &eos);   // of the model: before the tokenizer's own
     int size() const { return (int)vocabulary.size(); }        // ids are 0 .. size()-1
     int find(std::string_view text) const;                     // id of an added token, or -1
     int special(std::string_view text) const;                  // the same, but an Error when there is none
@@ -51,6 +56,7 @@ struct Tokenizer {
     bool is_special(int id) const;
     std::vector<int> encode(std::string_view text) const;      // added tokens in the text are tokens
     std::vector<int> encode_plain(std::string_view text) const;   // control tokens are words: for users' text
+    std::vector<int> begun(std::vector<int> ids) const;        // a prompt behind what begins a text, once
     std::string decode(const std::vector<int> &ids, bool skip_special = false) const;
     std::vector<std::string_view> parts(std::string_view text,
                                         size_t most = 1 << 22) const;                        // of a long text

@@ -88,17 +88,38 @@ static void check_normalizer(const Json &value) {
     for (const Json &part : get_list(entry, "normalizers")) check_normalizer(part);
 }
 
-// Encoding here never adds special tokens (a prompt writes them), so the known ones have nothing to do.
-static void check_post_processor(const Json &value) {
+static void add_begin(const Json &id, Tokenizer &t) {
+    expect(id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < t.size(),
+           "post_processor: ", shown_json(id), " is no token's id");
+    t.begin.push_back(id.get<int>());
+}
+
+// The special tokens before a single text. (What stands behind it is not for a text that goes on.)
+static void read_template(const JsonObject &entry, Tokenizer &t) {
+    const JsonObject tokens = get_object(entry, "special_tokens");
+    for (const Json &part : get_list(entry, "single")) {
+        const JsonObject piece(part, entry.name + ": single");
+        if (given(piece, "Sequence")) return;
+        const std::string name = get_string(get_object(piece, "SpecialToken"), "id");
+        for (const Json &id : get_list(get_object(tokens, name.c_str()), "ids")) add_begin(id, t);
+    }
+}
+
+// What the tokenizer puts before each text: tokens that its model was trained with.
+static void read_post_processor(const Json &value, Tokenizer &t) {
     const JsonObject entry(value, "post_processor");
     const std::string type = get_string(entry, "type");
     if (type == "Sequence") {
-        for (const Json &part : get_list(entry, "processors")) check_post_processor(part);
-        return;
+        for (const Json &part : get_list(entry, "processors")) read_post_processor(part, t);
+    } else if (type == "TemplateProcessing") {
+        read_template(entry, t);
+    } else if (type == "RobertaProcessing" || type == "BertProcessing") {
+        const Json &cls = get_list(entry, "cls");
+        expect(cls.size() == 2, "post_processor: cls is no token and its id");
+        add_begin(cls[1], t);
+    } else {
+        expect(type == "ByteLevel", "post_processor: ", in_quotes(type), " is not supported");
     }
-    const bool known = type == "ByteLevel" || type == "TemplateProcessing" || type == "RobertaProcessing" ||
-                       type == "BertProcessing";
-    expect(known, "post_processor: ", in_quotes(type), " is not supported");
 }
 
 static void check_decoder(const JsonObject &decoder) {
@@ -222,7 +243,7 @@ static void read_file(const JsonObject &file, Tokenizer &t) {
     if (given(file, "added_tokens")) read_added(get_list(file, "added_tokens"), known, t);
     if (given(file, "normalizer")) check_normalizer(need(file, "normalizer"));
     if (given(file, "pre_tokenizer")) read_stages(need(file, "pre_tokenizer"), t.stages);
-    if (given(file, "post_processor")) check_post_processor(need(file, "post_processor"));
+    if (given(file, "post_processor")) read_post_processor(need(file, "post_processor"), t);
     t.decodes = given(file, "decoder");
     if (t.decodes) check_decoder(JsonObject(need(file, "decoder"), "decoder"));
 }
@@ -239,11 +260,30 @@ Tokenizer parse_tokenizer(const std::string &text, const std::string &name) {
     return t;
 }
 
+// tokenizer_config.json names the tokens that begin and end a text, as a string or as an added token.
+static void read_tokenizer_config(const std::string &path, Tokenizer &t) {
+    const Json config = parse_json(read_text(path, 1 << 24), path);
+    const auto token = [&](const char *key) {
+        const Json value = config.is_object() && config.contains(key) ? config[key] : Json(nullptr);
+        const Json text = value.is_object() && value.contains("content") ? value["content"] : value;
+        return text.is_string() ? t.find(text.get<std::string>()) : -1;
+    };
+    t.set_boundary(token("bos_token"),
+                   token("eos_token") < 0 ? std::vector<int>{} : std::vector{token("eos_token")});
+    const JsonObject object(config, path);
+    if (!given(object, "add_bos_token")) return;
+    t.begin.clear();
+    if (get_bool(object, "add_bos_token") && t.bos >= 0) t.begin = {t.bos};
+}
+
 Tokenizer load_tokenizer(const std::string &name) {
     if (name == "bytes") return byte_tokenizer();
     const bool folder = std::filesystem::is_directory(name);
     const std::string path = folder ? name + "/tokenizer.json" : name;
-    return parse_tokenizer(read_text(path, largest_file), path);
+    Tokenizer t = parse_tokenizer(read_text(path, largest_file), path);
+    const std::string beside = std::filesystem::path(path).replace_filename("tokenizer_config.json").string();
+    if (exists(beside)) read_tokenizer_config(beside, t);
+    return t;
 }
 
 // As Python writes it, which made the training texts: a space after each comma and colon.
@@ -285,21 +325,29 @@ static Json write_stage(const Stage &stage) {
     return out;
 }
 
-// Written by us, a tokenizer puts the begin-of-sentence token before a text where the reference library is
-// asked to add special tokens. (Encoding here never does: prompts write it.)
+// Asked to add special tokens, the reference library puts before a text what training has put there.
 static Json write_post_processor(const Tokenizer &t) {
-    const std::string begin = "<｜begin▁of▁sentence｜>";
-    const int id = t.find(begin);
-    if (id < 0) return nullptr;
-    const Json token = {{"SpecialToken", {{"id", begin}, {"type_id", 0}}}};
-    const Json first = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
-    const Json second = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}};
-    Json out = {{"type", "TemplateProcessing"}};
-    out["single"] = Json::array({token, first});
-    out["pair"] = Json::array({token, first, second});
-    out["special_tokens"][begin] = {
-        {"id", begin}, {"ids", Json::array({id})}, {"tokens", Json::array({begin})}};
+    if (t.begin.empty()) return nullptr;
+    Json out = {{"type", "TemplateProcessing"}, {"single", Json::array()}};
+    for (int id : t.begin) {
+        const std::string text = t.vocabulary[id];
+        out["single"].push_back({{"SpecialToken", {{"id", text}, {"type_id", 0}}}});
+        out["special_tokens"][text] = {
+            {"id", text}, {"ids", Json::array({id})}, {"tokens", Json::array({text})}};
+    }
+    out["single"].push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
+    out["pair"] = out["single"];
+    out["pair"].push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
     return out;
+}
+
+// Its class adds nothing of its own to what tokenizer.json says.
+static std::string write_tokenizer_config(const Tokenizer &t) {
+    Json out = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
+    if (!t.begin.empty()) out["bos_token"] = t.vocabulary[t.begin[0]];
+    if (!t.eos.empty()) out["eos_token"] = t.vocabulary[t.eos[0]];
+    out["add_bos_token"] = !t.begin.empty();
+    return dump(out, 1) + "\n";
 }
 
 std::string Tokenizer::to_json() const {
@@ -343,4 +391,5 @@ void Tokenizer::save(const std::string &path) const {
     std::error_code ignored;
     if (!file) std::filesystem::create_directories(path, ignored);
     write_atomically(file ? path : path + "/tokenizer.json", to_json());
+    if (!file) write_atomically(path + "/tokenizer_config.json", write_tokenizer_config(*this));
 }

@@ -101,8 +101,8 @@ static Model starting_model(const TrainOptions &o, const Tokenizer &tokenizer) {
         c = load_preset(o.preset);
         if (o.tokens.empty()) {                                          // unless --set says more
             c.V = tokenizer.size();
-            c.bos = tokenizer.find("<｜begin▁of▁sentence｜>");
-            c.eos = tokenizer.find("<｜end▁of▁sentence｜>");
+            c.bos = tokenizer.begin.empty() ? -1 : tokenizer.begin[0];   // only what training will see
+            c.eos = tokenizer.eos;
         }
     }
     for (const std::string &field : o.set) set_field(c, field);
@@ -142,15 +142,17 @@ struct Data {
 }  // namespace
 
 static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer) {
+    tokenizer.set_boundary(c.bos, c.eos);
+    const int eos = tokenizer.eos.empty() ? -1 : tokenizer.eos[0];
     Data d = {.tokenizer = std::move(tokenizer),
               .corpus = {},
               .fixed = {},
               .batch = o.batch,
               .T = o.context ? o.context : c.context,
-              .eos = c.eos,
+              .eos = eos,
               .apart = o.documents == "apart"};
     expect(d.T >= 1 && d.T <= c.context, "--context ", d.T, ": the model's longest sequence is ", c.context);
-    expect(!d.apart || c.eos >= 0, "--documents apart: the model has no token that ends a document");
+    expect(!d.apart || eos >= 0, "--documents apart: the model has no token that ends a document");
     if (!o.tokens.empty()) {
         d.fixed = read_sequences(o.tokens, c.V);
         for (const auto &s : d.fixed)
@@ -373,6 +375,7 @@ int train(const TrainOptions &asked, const std::vector<std::string> &given) {
            tokenizer.size(), " tokens, its model's vocabulary only ", run->config.V);
     Model model = run ? build(run->config) : starting_model(o, tokenizer);
     const long frozen = freeze(model, o.freeze);
+    if (!o.out.empty()) expect_savable(model);
     Training t(o, std::move(model));
     Data data = open_data(o, t.policy.model.c, std::move(tokenizer));
     const CatchInterrupt stop;

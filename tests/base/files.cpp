@@ -649,6 +649,45 @@ TEST_CASE("safetensors: 64-bit integers are read if they fit 32 bits, and else r
 
 // -------------------------------------------------------------------------------------- [4] safetensors, out
 
+// Read by the code above, which is exact: the number of a 16-bit pattern.
+static double number_of(uint16_t bits, const char *dtype) {
+    const TensorEntry entry = {"", dtype, {1}, (const uint8_t *)&bits, 2};
+    double x = 0;
+    read_reals(entry, &x);
+    return x;
+}
+
+TEST_CASE("safetensors: a number goes to the nearest of 16 bits, a tie to the even pattern, of all 65,536") {
+    struct Format {
+        const char *dtype;
+        uint16_t (*to)(double);
+        uint16_t infinity;
+    };
+    for (const Format &f : {Format{"BF16", to_bf16, 0x7F80}, {"F16", to_f16, 0x7C00}}) {
+        long wrong = 0;
+        for (uint32_t bits = 0; bits < f.infinity; bits++)
+            for (uint16_t sign : {0, 0x8000}) {
+                const auto code = [&](uint32_t b) { return uint16_t(b | sign); };
+                const double x = number_of(code(bits), f.dtype);
+                wrong += f.to(x) != code(bits);
+                if (bits + 1 == f.infinity) continue;
+                const double next = number_of(code(bits + 1), f.dtype), middle = (x + next) / 2;
+                wrong += f.to(middle) != code(bits % 2 ? bits + 1 : bits);
+                wrong += f.to(std::nextafter(middle, x)) != code(bits);
+                wrong += f.to(std::nextafter(middle, next)) != code(bits + 1);
+            }
+        CHECK(wrong == 0);
+        const double largest = number_of(f.infinity - 1, f.dtype), below = number_of(f.infinity - 2, f.dtype);
+        const double end = largest + (largest - below) / 2;              // a tie with what would come next
+        CHECK(f.to(std::nextafter(end, 0)) == f.infinity - 1);
+        CHECK(f.to(end) == f.infinity);
+        CHECK(f.to(1e300) == f.infinity);
+        CHECK(f.to(-INFINITY) == (f.infinity | 0x8000));
+        CHECK(std::isnan(number_of(f.to(NAN), f.dtype)));
+        CHECK(f.to(5e-324) == 0);
+    }
+}
+
 TEST_CASE("safetensors: what is written is read back, bit by bit") {
     const Folder folder;
     const float floats[6] = {1, 2, 3, -0.0f, 1e-45f, std::numeric_limits<float>::infinity()};

@@ -136,6 +136,18 @@ TEST_CASE("rope_frequency: linear scaling slows every pair, factor 1 changes not
     }
 }
 
+TEST_CASE("rope_frequency: Llama 3.1 turns pairs up to 28 as trained, from 35 on 8 times slower") {
+    const RopeAngle plain = {500000, 128, rope_plain, 1, 8192, 4, 1},
+                    llama = {500000, 128, rope_llama3, 8, 8192, 4, 1};
+    const real bar = (real)(4 * std::numeric_limits<real>::epsilon());
+    for (int i = 0; i < 64; i++) {
+        const real theta = rope_frequency(plain, i), mixed = rope_frequency(llama, i);
+        if (i <= 28) CHECK(mixed == theta);
+        if (i >= 35) CHECK(mixed == doctest::Approx(theta / 8).epsilon(bar));
+        if (i > 28 && i < 35) CHECK((mixed < theta && mixed > theta / 8));
+    }
+}
+
 TEST_CASE("rope_frequency: a ramp without width stays finite") {
     for (int i = 0; i < 4; i++) CHECK(std::isfinite(rope_frequency({10000, 8, rope_yarn, 40, 1, 32, 1}, i)));
 }

@@ -173,7 +173,7 @@ edited '"type": "BPE"' '"type": "B\\u001b[31m\\nPE"'
 refused_file "model: 'B?"
 edited '"decoder": {' '"decoder": {"type": "Metaspace"}, "was": {'
 refused_file "decoder: 'Metaspace'"
-edited '"post_processor": {' '"post_processor": {"type": "X"}, "was": {'
+edited '"post_processor": null' '"post_processor": {"type": "X"}'
 refused_file "post_processor: 'X'"
 edited '"byte_fallback": false' '"byte_fallback": true'
 accepted --tokenizer edited.json --text "hello é"

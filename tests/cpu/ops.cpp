@@ -416,6 +416,23 @@ TEST_CASE("scale_rows: row i times s_i") {
     }
 }
 
+TEST_CASE("affine: alpha times every row, plus b; alpha may be absent") {
+    for (int rows = 1; rows <= 9; rows += 4) {
+        const Tensor x = randn({rows, 2, 3}, "x", 1), alpha = randn({1}, "alpha", 2), b = randn({3}, "b", 3);
+        Numbers X(x), B(b), Y(x.shape), plain(x.shape);
+        for (int i = 0; i < rows; i++)
+            for (int k = 0; k < 2; k++)
+                for (int j = 0; j < 3; j++) {
+                    Y(i, k, j) = Numbers(alpha).v[0] * X(i, k, j) + B.v[j];
+                    plain(i, k, j) = X(i, k, j) + B.v[j];
+                }
+        CHECK(relative_error(affine(x, alpha, b), Y) < oracle_bar);
+        CHECK(relative_error(affine(x, {}, b), plain) < oracle_bar);
+        check_gradient([&] { return affine(x, alpha, b); }, {x, alpha, b});
+        check_gradient([&] { return affine(x, {}, b); }, {x, b});
+    }
+}
+
 // ================================================================================================= [4] norms
 
 TEST_CASE("rmsnorm: x / sqrt(mean x^2 + eps), times g where there is one") {
@@ -498,15 +515,25 @@ const RopeCase rope_cases[] = {
       .pairing = rope_half_split,
       .angle = {10000, 8, rope_yarn, 4, 512, 32, 1},
       .amplitude = 1.25}},
+    {"Llama 3", {.dims = 8, .pairing = rope_half_split, .angle = {10000, 8, rope_llama3, 8, 512, 4, 1}}},
     {"turned back, amplitude",
      {.first = 2, .dims = 6, .angle = {500, 6, rope_plain, 1, 4096, 32, 1}, .amplitude = 0.5, .sign = -1}},
 };
 
-// V2 section 3.1.4, with the clipping of the released code.
+// YaRN: V2 section 3.1.4, with the clipping of the released code. Llama 3, in its code's words: wavelengths
+// below `shortest` stay, above `longest` they grow by the factor, and between them 1/wavelength is mixed.
 double rope_theta_oracle(const RopeAngle &a, int i) {
     const double theta = pow(a.theta, -2.0 * i / a.dims);
     if (a.scaling == rope_plain) return theta;
     if (a.scaling == rope_linear) return theta / a.factor;
+    if (a.scaling == rope_llama3) {
+        const double wavelength = 2 * M_PI / theta, shortest = a.original / a.beta_fast,
+                     longest = a.original / a.beta_slow;
+        if (wavelength < shortest) return theta;
+        if (wavelength > longest) return theta / a.factor;
+        const double smooth = (a.original / wavelength - a.beta_slow) / (a.beta_fast - a.beta_slow);
+        return (1 - smooth) * theta / a.factor + smooth * theta;
+    }
     const auto dim = [&](double turns) {
         return a.dims * log(a.original / (2 * M_PI * turns)) / (2 * log(a.theta));
     };
@@ -1008,11 +1035,15 @@ TEST_CASE("gather_rows, combine, concat, slice, pick: the number of threads chan
     check_threads([&] { return pick(s, chosen); }, {s});
 }
 
-TEST_CASE("unary, binary, swiglu, scale_rows, weighted_sum: the number of threads changes no bit") {
-    const Tensor x = randn({300, 250}, "x", 1), y = randn({300, 250}, "y", 2), s = randn({300}, "s", 3);
+TEST_CASE("unary, binary, swiglu, scale_rows, affine, weighted_sum: the number of threads changes no bit") {
+    const Tensor x = randn({300, 250}, "x", 1), y = randn({300, 250}, "y", 2), s = randn({300}, "s", 3),
+                 b = randn({250}, "b", 4), alpha = randn({1}, "alpha", 5);
     check_threads(
-        [&] { return Outputs{unary(unary_silu, x), mul(x, y), swiglu(x, y), scale_rows(x, s), mean(y)}; },
-        {x, y, s});
+        [&] {
+            return Outputs{unary(unary_silu, x), mul(x, y),           swiglu(x, y),
+                           scale_rows(x, s),     affine(x, alpha, b), mean(y)};
+        },
+        {x, y, s, b, alpha});
 }
 
 TEST_CASE("rmsnorm, softmax, normalize_rows, rope: the number of threads changes no bit") {

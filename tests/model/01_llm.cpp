@@ -7,7 +7,10 @@
 //   [1] the equations in plain doubles   [2] the block equals them   [3] properties   [4] gradients
 //   [5] the census
 #include <cmath>
+#include <filesystem>
+#include <unistd.h>
 
+#include "src/base/files.h"
 #include "src/infer/decoder.h"
 #include "src/model/config.h"
 #include "src/model/huggingface.h"
@@ -40,11 +43,17 @@ Vec RMSNorm(const Vec &x, const Numbers &g, double eps) {
 }
 
 // theta_i = theta^(-2i/d_h); linear: divided by s; YaRN: divided by s where the pair turns less than
-// beta_slow times in the original context, untouched above beta_fast turns, a ramp between.
+// beta_slow times in the original context, untouched above beta_fast turns, a ramp between, straight over the
+// pairs. Llama 3 does the same with a ramp that is straight over the turns.
 double frequency(const Config &c, int dims, int i) {
     const double f = std::pow(c.theta, -2.0 * i / dims);
     if (c.scaling == rope_plain) return f;
     if (c.scaling == rope_linear) return f / c.factor;
+    if (c.scaling == rope_llama3) {
+        const double turns = c.original * f / (2 * M_PI);
+        const double kept = std::clamp((turns - c.beta_slow) / (c.beta_fast - c.beta_slow), 0.0, 1.0);
+        return kept * f + (1 - kept) * f / c.factor;
+    }
     const auto pair_that_turns = [&](double r) {
         return dims * std::log(c.original / (2 * M_PI * r)) / (2 * std::log(c.theta));
     };
@@ -68,22 +77,29 @@ Vec RoPE(const Vec &x, double t, const Config &c) {
     return y;
 }
 
+Vec affine_of(const Tensor &W, const Tensor &b, const Vec &x) {  // W x, or W x + b
+    Vec y = times(Numbers(W), x);
+    if (!b) return y;
+    const Numbers B(b);
+    for (size_t i = 0; i < y.size(); i++) y[i] += B.v[i];
+    return y;
+}
+
 Vec head(const Vec &x, int i, int d_h) { return Vec(x.begin() + i * d_h, x.begin() + (i + 1) * d_h); }
 
 // One sequence of normed inputs through the attention: query head i uses key head floor(i n_kv / n_h).
 std::vector<Vec> attention_of(const MHA &w, const Config &c, const std::vector<Vec> &x) {
-    const Numbers W_Q(w.W_Q), W_K(w.W_K), W_V(w.W_V), W_O(w.W_O);
     std::vector<Vec> u;
     for (size_t t = 0; t < x.size(); t++) {
         Vec o;
         for (int i = 0; i < c.n_h; i++) {
             const int kv = i * c.n_kv / c.n_h;
-            const Vec q = RoPE(head(times(W_Q, x[t]), i, c.d_h), (double)t, c);
+            const Vec q = RoPE(head(affine_of(w.W_Q, w.b_Q, x[t]), i, c.d_h), (double)t, c);
             Vec sum(c.d_h, 0.0);
             double total = 0;
             for (size_t j = 0; j <= t; j++) {                            // causal
-                const Vec k = RoPE(head(times(W_K, x[j]), kv, c.d_h), (double)j, c);
-                const Vec v = head(times(W_V, x[j]), kv, c.d_h);
+                const Vec k = RoPE(head(affine_of(w.W_K, w.b_K, x[j]), kv, c.d_h), (double)j, c);
+                const Vec v = head(affine_of(w.W_V, w.b_V, x[j]), kv, c.d_h);
                 double score = 0;
                 for (int y = 0; y < c.d_h; y++) score += q[y] * k[y];
                 const double p = std::exp(score / std::sqrt(c.d_h));
@@ -92,16 +108,16 @@ std::vector<Vec> attention_of(const MHA &w, const Config &c, const std::vector<V
             }
             for (double s : sum) o.push_back(s / total);
         }
-        u.push_back(times(W_O, o));
+        u.push_back(affine_of(w.W_O, w.b_O, o));
     }
     return u;
 }
 
 Vec FFN_of(const FFN &w, const Vec &x) {                                 // W_2 (SiLU(W_g x) * W_u x)
-    Vec a = times(Numbers(w.W_g), x);
-    const Vec b = times(Numbers(w.W_u), x);
+    Vec a = affine_of(w.W_g, w.b_g, x);
+    const Vec b = affine_of(w.W_u, w.b_u, x);
     for (size_t i = 0; i < a.size(); i++) a[i] = a[i] / (1 + std::exp(-a[i])) * b[i];
-    return times(Numbers(w.W_2), a);
+    return affine_of(w.W_2, w.b_2, a);
 }
 
 Vec plus(Vec x, const Vec &y) {
@@ -212,6 +228,36 @@ TEST_CASE("block: YaRN leaves fast pairs, slows slow pairs s times, stretches q 
     CHECK(error_of_block(c) < block_bar);
 }
 
+TEST_CASE(
+    "block: Llama 3's scaling leaves fast pairs, slows slow pairs s times, mixes between by the turns") {
+    Config c = small();
+    c.scaling = rope_llama3;
+    c.d_h = 12;
+    c.factor = 8;
+    c.original = 64;
+    c.beta_fast = 4;   // of 6 pairs the first turns 10 times in 64 positions, the second 2.2, the third 0.5
+    CHECK(error_of_block(c) < block_bar);
+}
+
+TEST_CASE("block: linear maps may add biases, each its own, to every row") {
+    Config c = small();
+    c.bias_qkv = true;
+    CHECK(error_of_block(c) < block_bar);
+    c.bias_o = c.bias_ffn = true;
+    CHECK(error_of_block(c) < block_bar);
+    NoGrad off;                                          // and each of them counts
+    Model m = random_model(c);
+    const Tensor h = randn({1, 4, c.d}, "h", 3), before = block(m.blocks[0], c, h, causal(1, 4), 0);
+    visit(m, [&](const std::string &name, Tensor &w, const Spec &) {
+        if (!name.starts_with("blocks.0.") || name.find(".b_") == std::string::npos) return;
+        const Tensor kept = clone(w);
+        copy_into(w, zeros(w.shape));
+        INFO(name);
+        CHECK(relative_error(block(m.blocks[0], c, h, causal(1, 4), 0), before) > 1e-3);
+        copy_into(w, kept);
+    });
+}
+
 TEST_CASE("block: YaRN's stretch of cos and sin can be given, or be the ratio of two temperatures") {
     Config c = small();
     c.scaling = rope_yarn;
@@ -292,7 +338,7 @@ TEST_CASE("trunk: sequences of a batch do not see each other") {
 // float 3.5e-7, double 1.1e-15.
 TEST_CASE("trunk: only relative positions count, shifting every token by 1000 changes nothing") {
     NoGrad off;
-    for (RopeScaling scaling : {rope_plain, rope_linear, rope_yarn}) {
+    for (RopeScaling scaling : {rope_plain, rope_linear, rope_yarn, rope_llama3}) {
         Config c = small();
         c.scaling = scaling;
         c.factor = scaling == rope_plain ? 1 : 4;
@@ -333,6 +379,18 @@ TEST_CASE("block: gradient of every weight and of the input") {
     check_gradient(
         [&] { return block(w, c, h, causal(1, 4), 0); },
         {h, w.g_attn, w.mha.W_Q, w.mha.W_K, w.mha.W_V, w.mha.W_O, w.g_ffn, w.ffn.W_g, w.ffn.W_u, w.ffn.W_2});
+}
+
+TEST_CASE("block: gradient of every bias") {
+    Config c = small();
+    c.d = 6, c.n_h = 2, c.n_kv = 1, c.d_h = 4, c.d_ff = 5;
+    c.bias_qkv = c.bias_o = c.bias_ffn = true;
+    const Model m = random_model(c);
+    const MHA &a = m.blocks[0].mha;
+    const FFN &f = m.blocks[0].ffn;
+    const Tensor h = randn({1, 4, c.d}, "h", 3);
+    check_gradient([&] { return block(m.blocks[0], c, h, causal(1, 4), 0); },
+                   {h, a.b_Q, a.b_K, a.b_V, a.b_O, f.b_g, f.b_u, f.b_2});
 }
 
 TEST_CASE("tied head: the embedding's gradient is the sum of both its uses") {
@@ -414,6 +472,60 @@ TEST_CASE("census: 183.5 and 2057.5 TFLOPs per 4K tokens, as DeepSeekMoE prints 
 TEST_CASE("census: the 7B model has 6,910,365,696 parameters, the 67B model 67,425,001,472") {
     CHECK(census(load_preset("deepseek-llm-7b")).total == 6'910'365'696);
     CHECK(census(load_preset("deepseek-llm-67b")).total == 67'425'001'472);
+}
+
+namespace {
+// A config.json as it was published, as far as it matters here.
+Census published(const std::string &text, const std::string &only_counted = "") {
+    std::string file = (std::filesystem::temp_directory_path() / "config-XXXXXX").string();
+    close(mkstemp(file.data()));
+    write_atomically(file, text);
+    std::vector<std::string> cannot;
+    const Config c = load_config_for_census(file, cannot);
+    std::filesystem::remove(file);
+    CHECK(cannot.empty() == only_counted.empty());
+    if (!cannot.empty()) CHECK(cannot[0].find(only_counted) != std::string::npos);
+    return census(c);
+}
+}  // namespace
+
+TEST_CASE("census: published config.json files have the parameters that are published") {
+    const char *llama = R"({"model_type": "llama", "attention_bias": false, "bos_token_id": 128000,
+        "eos_token_id": [128001, 128008, 128009], "head_dim": 64, "hidden_act": "silu", "hidden_size": 2048,
+        "initializer_range": 0.02, "intermediate_size": 8192, "max_position_embeddings": 131072,
+        "mlp_bias": false, "num_attention_heads": 32, "num_hidden_layers": 16, "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-05, "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+        "rope_theta": 500000.0, "tie_word_embeddings": true, "vocab_size": 128256})";
+    CHECK(published(llama).total == 1'235'814'400);      // Llama-3.2-1B
+    const char *qwen = R"({"model_type": "qwen2", "bos_token_id": 151643, "eos_token_id": 151643,
+        "hidden_act": "silu", "hidden_size": 896, "intermediate_size": 4864,
+        "max_position_embeddings": 131072, "max_window_layers": 24,
+        "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 131072,
+        "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936})";
+    CHECK(published(qwen).total == 494'032'768);         // Qwen2-0.5B
+    const char *mistral = R"({"model_type": "mistral", "hidden_act": "silu", "hidden_size": 4096,
+        "intermediate_size": 14336, "max_position_embeddings": 32768, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-05, "sliding_window": 4096,
+        "tie_word_embeddings": false, "vocab_size": 32000})";
+    CHECK(published(mistral, "sliding_window").total == 7'241'732'096);          // Mistral-7B-v0.1
+    const char *lite = R"({"model_type": "deepseek_v2", "first_k_dense_replace": 1, "hidden_size": 2048,
+        "intermediate_size": 10944, "kv_lora_rank": 512, "max_position_embeddings": 163840,
+        "moe_intermediate_size": 1408, "n_group": 1, "n_routed_experts": 64, "n_shared_experts": 2,
+        "num_attention_heads": 16, "num_experts_per_tok": 6, "num_hidden_layers": 27,
+        "num_key_value_heads": 16, "q_lora_rank": null, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+        "scoring_func": "softmax", "topk_method": "greedy", "v_head_dim": 128, "vocab_size": 102400})";
+    CHECK(published(lite, "deepseek_v2").total == 15'706'484'224);       // DeepSeek-V2-Lite
+    const char *v3 = R"({"model_type": "deepseek_v3", "first_k_dense_replace": 3, "hidden_size": 7168,
+        "intermediate_size": 18432, "kv_lora_rank": 512, "max_position_embeddings": 163840,
+        "moe_intermediate_size": 2048, "n_group": 8, "n_routed_experts": 256, "n_shared_experts": 1,
+        "num_attention_heads": 128, "num_experts_per_tok": 8, "num_hidden_layers": 61,
+        "num_key_value_heads": 128, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+        "quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]},
+        "topk_group": 4, "v_head_dim": 128, "vocab_size": 129280})";
+    CHECK(published(v3, "quantization_config").total == census(load_preset("deepseek-v3")).total);
+    CHECK_THROWS_AS(published(R"({"model_type": "gpt2", "n_embd": 768})"), Error);
 }
 
 TEST_CASE("census: a cache of n_kv heads, and FLOPs with every pair of positions counted") {

@@ -203,6 +203,12 @@ const std::pair<const char *, Config> round_trips[] = {
     {"llama", tiny_llama()},
     {"llama", with(tiny_llama(), {"attention=MHA", "n_kv=4", "tied=true", "name=tied"})},
     {"llama", with(tiny_llama(), {"scaling=linear", "factor=4", "theta=100000"})},
+    {"llama", with(tiny_llama(), {"bias_qkv=true", "bias_o=true", "bias_ffn=true", "bos=3", "eos=5,2,7"})},
+    {"llama",
+     with(tiny_llama(), {"scaling=llama3", "factor=8", "original=16", "beta_fast=4", "beta_slow=0.5"})},
+    {"qwen2", with(tiny_llama(), {"bias_qkv=true", "tied=true", "eos=1"})},
+    {"deepseek_v3", with(tiny_v3(), {"scaling=linear", "factor=4", "mscale_all_dim=1"})},
+    {"deepseek_edu", with(tiny_llama(), {"bias_o=true"})},
     {"llama", with(tiny_llama(),
                    {"scaling=yarn", "factor=8", "original=16", "attention_factor=1.25", "beta_fast=16"})},
     {"deepseek_v3", tiny_v3()},
@@ -254,7 +260,7 @@ TEST_CASE("checkpoints: one model makes the same files each time") {
     Model m = random_model(tiny_v3());
     save_model(m, one.at);
     save_model(m, other.at + "/a/new/folder");
-    for (const char *file : {"/config.json", "/model.safetensors"})
+    for (const char *file : {"/config.json", "/generation_config.json", "/model.safetensors"})
         CHECK(read_text(one.at + file, 1 << 24) == read_text(other.at + "/a/new/folder" + file, 1 << 24));
 }
 
@@ -263,6 +269,139 @@ TEST_CASE("checkpoints: a selection bias is loaded") {
     Model m = parts.load();
     CHECK(values(m.blocks[1].moe.b)[2] ==
           parts.reals_of("model.layers.1.mlp.gate.e_score_correction_bias")[2]);
+}
+
+// What cannot be saved is refused, never dropped: both lists are walked, the weights and the fields.
+TEST_CASE("checkpoints: a weight that no name in the file holds, or only a part of, is refused by its name") {
+    for (const Config &c : {tiny_llama(), tiny_v3()}) {
+        Model m = random_model(c);
+        const std::vector<NamedTensor> all = released_names(m);
+        CHECK(weights_lost(m, all).empty());
+        for (size_t i = 0; i < all.size(); i++) {
+            std::vector<NamedTensor> some = all;
+            some.erase(some.begin() + (long)i);
+            INFO(all[i].name);
+            const bool copy = all[i].name == "model.layers.3.embed_tokens.weight" ||
+                              all[i].name == "model.layers.3.shared_head.head.weight";
+            CHECK(weights_lost(m, some).empty() == copy);
+        }
+    }
+    Folder folder;
+    Model m = random_model(tiny_llama());
+    m.c.bias_ffn = true;                                 // now visit lists weights that have no numbers
+    for (const auto &action : {std::function<void()>([&] { expect_savable(m); }),
+                               std::function<void()>([&] { save_model(m, folder.at + "/new"); })})
+        CHECK(
+            contains(told(action), "blocks.0.ffn.b_g, blocks.0.ffn.b_u, blocks.0.ffn.b_2, blocks.1.ffn.b_g"));
+    CHECK(!std::filesystem::exists(folder.at + "/new"));
+}
+
+TEST_CASE("checkpoints: a field that would not come back is refused by its name") {
+    Folder folder;
+    Model m = random_model(tiny_v3());
+    m.c.name = " with blanks around it ";
+    CHECK(contains(told([&] { expect_savable(m); }), "would lose name"));
+    CHECK(contains(told([&] { save_model(m, folder.at + "/new"); }), "would lose name"));
+}
+
+TEST_CASE("checkpoints: every field of the table comes back with another value than its usual one") {
+    const Config bases[] = {tiny_llama(), with(tiny_v3(), {"scaling=yarn", "factor=4", "mscale=0.5"})};
+    const Config usual;
+    for (const Field &field : config_fields()) {
+        std::vector<std::string> values = {"true",     "false",      "yarn",        "MLA",   "MHA", "softmax",
+                                           "unbiased", "half_split", "interleaved", "other", "7,3"};
+        for (const Config &base : bases)
+            for (double x : {2.0, 0.5}) values.push_back(cat(std::atof(field.get(base).c_str()) * x));
+        for (int x : {1, 2, 3, 4, 6, 18}) values.push_back(cat(x));
+        int came_back = 0;
+        for (const Config &base : bases)
+            for (const std::string &value : values) {
+                Config c = base;
+                if (told([&] { set_field(c, cat(field.name, "=", value)), validate(c); }) != "") continue;
+                if (field.get(c) == field.get(usual) || field.get(c) == field.get(base)) continue;
+                Folder folder;
+                Model m = build(c);
+                save_model(m, folder.at);
+                came_back += field.get(load_config(folder.at)) == field.get(c);
+            }
+        INFO(std::string(field.name));
+        CHECK(came_back > 0);
+    }
+}
+
+TEST_CASE("checkpoints: all tokens that end a text are kept, also those of generation_config.json") {
+    Folder folder;
+    Model m = random_model(with(tiny_llama(), {"eos=5,2", "bos=3"}));
+    save_model(m, folder.at);
+    const auto read = [&](const char *file) {
+        return parse_json(read_text(folder.at + file, 1 << 20), file);
+    };
+    CHECK(read("/config.json")["eos_token_id"] == Json::array({5, 2}));
+    CHECK(read("/generation_config.json") == Json({{"bos_token_id", 3}, {"eos_token_id", {5, 2}}}));
+    const auto eos = [&](const Json &of_config, const Json &of_generation) {
+        Json config = read("/config.json");
+        config["eos_token_id"] = of_config;
+        write_atomically(folder.at + "/config.json", dump_json(config));
+        write_atomically(folder.at + "/generation_config.json",
+                         dump_json(Json{{"eos_token_id", of_generation}, {"temperature", 0.6}}));
+        return load_config(folder.at).eos;
+    };
+    CHECK(eos(5, 7) == std::vector<int>{5, 7});
+    CHECK(eos(Json::array({4, 2}), Json::array({2, 9, 4})) == std::vector<int>{4, 2, 9});
+    CHECK(eos(nullptr, 1) == std::vector<int>{1});
+    CHECK(eos(23, nullptr) == std::vector<int>{});       // beyond the vocabulary
+    write_atomically(folder.at + "/generation_config.json", "{");
+    CHECK(contains(told([&] { load_config(folder.at); }), "generation_config.json"));
+}
+
+TEST_CASE("checkpoints: a file of 16 bits holds the nearest numbers, and selection biases as they are") {
+    for (const std::string dtype : {"BF16", "F16"}) {
+        Folder folder;
+        Model m = random_model(tiny_v3());
+        save_model(m, folder.at, {dtype});
+        Model back = load_model(folder.at);
+        const auto of_file = numbers(back), exact = numbers(m);
+        for (const auto &[name, values] : exact)
+            for (size_t i = 0; i < values.size(); i++) {
+                const uint16_t bits = dtype == "BF16" ? to_bf16(values[i]) : to_f16(values[i]);
+                const TensorEntry entry = {"", dtype, {1}, (const uint8_t *)&bits, 2};
+                real nearest = 0;
+                read_reals(entry, &nearest);
+                if (name.ends_with("moe.b")) nearest = values[i];
+                REQUIRE(of_file.at(name)[i] == nearest);
+            }
+        const Json json = parse_json(read_text(folder.at + "/config.json", 1 << 20), "config.json");
+        CHECK(json["torch_dtype"] == (dtype == "BF16" ? "bfloat16" : "float16"));
+        CHECK(std::filesystem::file_size(folder.at + "/model.safetensors") < 60000);
+    }
+    Folder folder;
+    Model m = random_model(tiny_llama());
+    std::vector<real> values(12, 1);
+    values[7] = 65520;                                   // to_f16 would make it infinite
+    assign(m.g, values);
+    CHECK(contains(told([&] { save_model(m, folder.at, {"F16"}); }), "model.norm.weight holds 65520"));
+    CHECK(told([&] { save_model(m, folder.at, {"BF16"}); }) == "");
+}
+
+TEST_CASE("checkpoints: shards are as long as asked, their index names every tensor, the model is the same") {
+    Folder folder;
+    Model m = random_model(tiny_v3());
+    save_model(m, folder.at, {"", 20000});
+    CHECK(!std::filesystem::exists(folder.at + "/model.safetensors"));
+    const Json index = parse_json(read_text(folder.at + "/model.safetensors.index.json", 1 << 20), "index");
+    std::map<std::string, long> bytes;
+    long total = 0;
+    for (const auto &[name, file] : index["weight_map"].items()) {
+        const Safetensors shard = read_safetensors(folder.at + "/" + file.get<std::string>());
+        bytes[file] += (long)shard.tensors.at(name).bytes;
+        total += (long)shard.tensors.at(name).bytes;
+    }
+    CHECK(index["metadata"]["total_size"] == total);
+    CHECK(bytes.size() == (in_double ? 6 : 3));
+    CHECK(bytes.count(cat("model-00001-of-0000", bytes.size(), ".safetensors")));
+    for (const auto &shard : bytes) CHECK(shard.second <= 20000);
+    Model back = load_model(folder.at);
+    CHECK(numbers(back) == numbers(m));
 }
 
 // --------------------------------------------------------------------------------------- [3] names and keys
@@ -422,6 +561,70 @@ TEST_CASE("checkpoints: absent keys have the values that transformers gives them
     CHECK(v3.load().c.pairing == rope_half_split);
 }
 
+TEST_CASE("checkpoints: experts without a key are as in transformers, a null is `not given`") {
+    Parts v3(with(tiny_v3(), {"N_r=16", "groups=8", "M=4", "n_dense=3", "D=0", "N_s=1", "rho=2.5"}));
+    const std::string as_it_was = print_config(v3.load().c);
+    for (const char *key : {"n_group", "topk_group", "first_k_dense_replace", "n_shared_experts",
+                            "norm_topk_prob", "routed_scaling_factor", "scoring_func", "topk_method",
+                            "num_nextn_predict_layers", "moe_layer_freq"})
+        v3.config.erase(key);
+    CHECK(print_config(v3.load().c) == as_it_was);
+    for (const char *key : {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob", "scoring_func",
+                            "routed_scaling_factor", "topk_method", "num_nextn_predict_layers"})
+        v3.config[key] = nullptr;
+    CHECK(print_config(v3.load().c) == as_it_was);
+    v3.config["n_group"] = v3.config["topk_group"] = nullptr;            // no groups
+    CHECK(v3.load().c.groups == 1);
+    CHECK(v3.load().c.M == 1);
+    Parts llama(tiny_llama());
+    llama.config.erase("max_position_embeddings");
+    CHECK(llama.load().c.context == 2048);
+}
+
+TEST_CASE("checkpoints: a mistral is a llama, unless its window is shorter than its context") {
+    Parts parts(tiny_llama());
+    parts.config["model_type"] = "mistral";
+    parts.config["sliding_window"] = nullptr;
+    CHECK(parts.load().c.n_kv == 2);
+    parts.config["sliding_window"] = 32;
+    CHECK(parts.refused() == "");
+    parts.config["sliding_window"] = 31;
+    CHECK(contains(parts.refused(), "sliding_window: 31"));
+    parts.config.erase("sliding_window");                // transformers' own is 4096
+    CHECK(parts.refused() == "");
+    parts.config["max_position_embeddings"] = 8192;
+    CHECK(contains(parts.refused(), "sliding_window: 4096"));
+}
+
+TEST_CASE("checkpoints: a qwen2 has biases on queries, keys and values, and its window is said to be used") {
+    Parts parts(with(tiny_llama(), {"bias_qkv=true"}));
+    CHECK(parts.weights.count("model.layers.1.self_attn.k_proj.bias"));
+    CHECK(!parts.weights.count("model.layers.1.self_attn.o_proj.bias"));
+    CHECK(!parts.config.contains("attention_bias"));
+    parts.config["sliding_window"] = 8;
+    CHECK(parts.refused() == "");
+    parts.config["use_sliding_window"] = true;
+    CHECK(contains(parts.refused(), "sliding_window: 8"));
+}
+
+TEST_CASE("checkpoints: linear scaling with mscale_all_dim multiplies MLA's scores, as every scaling does") {
+    for (const char *scaling : {"scaling=linear", "scaling=llama3", "scaling=yarn", "scaling=plain"}) {
+        NoGrad off;
+        const Config c = with(tiny_v3(), {scaling, "factor=4", "original=16", "mscale_all_dim=1", "D=0"});
+        Model m = random_model(c);
+        double scale = 0;
+        const auto before = op_hook;
+        op_hook.after = [&](const Call &call, bool, double) {
+            if (call.op == op_attention) scale = call.a.scale;
+        };
+        mla(m.blocks[0].mla, c, randn({1, 1, c.d}, "h", 3), causal(1, 1));
+        op_hook = before;
+        const double once = c.scaling == rope_plain ? 1 : 0.1 * std::log(4) + 1;
+        INFO(scaling);
+        CHECK(scale == doctest::Approx(once * once / 3).epsilon(1e-6));          // d_h + d_hR = 9
+    }
+}
+
 // ---------------------------------------------------------------------------------------- [4] other layouts
 
 TEST_CASE("checkpoints: experts fused into two tensors are the same model") {
@@ -452,6 +655,18 @@ TEST_CASE("checkpoints: names without `model.` are the same model") {
         bare.weights[name.starts_with("model.") ? name.substr(6) : name] = w;
     Model m = parts.load(), same = bare.load();
     CHECK(numbers(same) == numbers(m));
+}
+
+TEST_CASE("checkpoints: DataParallel's and torch.compile's names in front of a weight's are taken off") {
+    for (const char *wrapper : {"module.", "_orig_mod.", "_orig_mod.module."}) {
+        Parts parts(tiny_llama()), wrapped = parts;
+        wrapped.weights.clear();
+        for (const auto &[name, w] : parts.weights) wrapped.weights[wrapper + name] = w;
+        Model m = parts.load(), same = wrapped.load();
+        CHECK(numbers(same) == numbers(m));
+        wrapped.weights["model.norm.weight"] = parts.weights.at("model.norm.weight");
+        CHECK(contains(wrapped.refused(), "'model.norm.weight' is there twice"));
+    }
 }
 
 TEST_CASE("checkpoints: MTP modules may leave out their copies of embedding and head") {
@@ -558,8 +773,9 @@ TEST_CASE("checkpoints: a config.json with impossible sizes or types is refused 
                    {"rms_norm_eps", -1e-6, "rms_norm_eps"},
                    {"rms_norm_eps", "1e-6", "rms_norm_eps"},
                    {"tie_word_embeddings", 1, "tie_word_embeddings"},
-                   {"attention_bias", true, "attention_bias"},
-                   {"mlp_bias", true, "mlp_bias"},
+                   {"attention_bias", true, "self_attn.o_proj.bias"},
+                   {"mlp_bias", true, "mlp.down_proj.bias"},
+                   {"mlp_bias", 1, "mlp_bias"},
                    {"hidden_act", "gelu", "hidden_act"},
                    {"rope_theta", 0, "rope_theta"},
                    {"rope_theta", -10000.0, "rope_theta"},
@@ -570,6 +786,10 @@ TEST_CASE("checkpoints: a config.json with impossible sizes or types is refused 
                    {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}, {"beta_fast", -1}}, "beta_fast"},
                    {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}, {"truncate", false}}, "truncate"},
                    {"rope_scaling", {{"rope_type", 4}}, "rope_type"},
+                   {"rope_scaling", {{"rope_type", "llama3"}, {"factor", 4}}, "high_freq_factor"},
+                   {"rope_scaling",
+                    {{"rope_type", "llama3"}, {"factor", 4}, {"high_freq_factor", 1}, {"low_freq_factor", 1}},
+                    "beta_fast = 1 is not above"},
                    {"rope_scaling", {{"partial_rotary_factor", 0.5}}, "partial_rotary"},
                    {"quantization_config", {{"quant_method", "fp8"}}, "quantization_config"},
                    {"deepseek", 1, "deepseek"},
@@ -591,7 +811,8 @@ TEST_CASE("checkpoints: a config.json with impossible experts or latents is refu
                               {"n_group", 4, "N_r"},
                               {"n_group", 6, "group_best"},
                               {"topk_group", 4, "M ="},
-                              {"n_group", nullptr, "n_group"},
+                              {"n_group", true, "n_group"},
+                              {"attention_bias", true, "attention_bias"},
                               {"n_shared_experts", -1, "n_shared_experts"},
                               {"q_lora_rank", "9", "q_lora_rank"},
                               {"qk_rope_head_dim", 3, "d_hR"},
@@ -611,26 +832,10 @@ TEST_CASE("checkpoints: a config.json with impossible experts or latents is refu
 
 TEST_CASE("checkpoints: a config.json without a key that has no usual value is refused by the key's name") {
     const Parts honest(tiny_v3());
-    for (const char *key : {"model_type",
-                            "vocab_size",
-                            "hidden_size",
-                            "intermediate_size",
-                            "num_hidden_layers",
-                            "q_lora_rank",
-                            "num_attention_heads",
-                            "max_position_embeddings",
-                            "kv_lora_rank",
-                            "qk_nope_head_dim",
-                            "v_head_dim",
-                            "qk_rope_head_dim",
-                            "n_routed_experts",
-                            "n_shared_experts",
-                            "num_experts_per_tok",
-                            "topk_group",
-                            "moe_intermediate_size",
-                            "first_k_dense_replace",
-                            "n_group",
-                            "norm_topk_prob"}) {
+    for (const char *key :
+         {"model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "q_lora_rank",
+          "num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim", "qk_rope_head_dim",
+          "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size"}) {
         Parts parts = honest;
         parts.config.erase(key);
         INFO(key);

@@ -5,7 +5,16 @@ axes can be exchanged unseen.
 """
 
 import torch
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from common import InDouble, randomise, routing_margin
 
@@ -51,6 +60,21 @@ YARN = dict(
 )
 
 
+LLAMA3 = dict(
+    rope_type="llama3",
+    factor=8.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    original_max_position_embeddings=32,
+)
+CLASSES = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "v3": (DeepseekV3Config, DeepseekV3ForCausalLM),
+}
+
+
 def scaling(**changes):
     return dict(rope_scaling={**YARN, **changes})
 
@@ -78,6 +102,53 @@ CASES = {
     "llama YaRN": (LLAMA | scaling(), {}),
     "llama YaRN mscale uneven": (LLAMA | scaling(mscale=1.0, mscale_all_dim=0.5), {}),
     "llama YaRN attention_factor": (LLAMA | scaling(attention_factor=1.3), {}),
+    "llama llama3 rope": (LLAMA | dict(rope_theta=500000.0, rope_scaling=LLAMA3), {}),
+    "llama llama3 rope, other turns": (
+        LLAMA
+        | dict(
+            head_dim=20,
+            rope_scaling=LLAMA3
+            | dict(factor=32.0, low_freq_factor=0.5, high_freq_factor=8.0, original_max_position_embeddings=64),
+        ),
+        {},
+    ),
+    "llama 3.2 nano: GQA, tied, llama3 rope": (
+        LLAMA
+        | dict(
+            num_attention_heads=8,
+            num_key_value_heads=2,
+            head_dim=16,
+            rms_norm_eps=1e-5,
+            rope_theta=500000.0,
+            tie_word_embeddings=True,
+            rope_scaling=LLAMA3 | dict(factor=32.0),
+        ),
+        {},
+    ),
+    "llama attention_bias": (LLAMA | dict(attention_bias=True, num_key_value_heads=2), {}),
+    "llama mlp_bias": (LLAMA | dict(mlp_bias=True), {}),
+    "llama both biases, odd sizes": (
+        LLAMA
+        | dict(
+            attention_bias=True,
+            mlp_bias=True,
+            vocab_size=101,
+            hidden_size=33,
+            intermediate_size=37,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            head_dim=10,
+        ),
+        {},
+    ),
+    "mistral": (LLAMA | dict(num_key_value_heads=2, sliding_window=None, rope_theta=1e6), {}),
+    "qwen2": (LLAMA | dict(num_key_value_heads=2, rope_theta=1e6), {}),
+    "qwen2 tied": (LLAMA | dict(num_key_value_heads=1, tie_word_embeddings=True), {}),
+    "qwen2 YaRN": (LLAMA | scaling(), {}),
+    "qwen2 odd sizes": (
+        LLAMA | dict(vocab_size=101, hidden_size=30, intermediate_size=37, num_attention_heads=3, num_key_value_heads=3),
+        {},
+    ),
     "v3 all layers dense": (V3 | dict(first_k_dense_replace=3), {}),
     "v3 experts": (V3, {}),
     "v3 no query compression": (V3 | dict(q_lora_rank=None), {}),
@@ -119,6 +190,12 @@ CASES = {
     "v3 eps 1e-2": (V3 | dict(rms_norm_eps=1e-2), {}),
     "v3 theta 500": (V3 | dict(rope_theta=500.0), {}),
     "v3 linear scaling": (V3 | dict(rope_scaling=dict(type="linear", factor=3.0)), {}),
+    "v3 linear scaling, mscale_all_dim": (
+        V3 | dict(rope_scaling=dict(type="linear", factor=4.0, mscale=0.707, mscale_all_dim=0.707)),
+        {},
+    ),
+    "v3 llama3 rope": (V3 | dict(rope_theta=500.0, rope_scaling=LLAMA3), {}),
+    "v3 llama3 rope, mscale_all_dim": (V3 | dict(rope_scaling=LLAMA3 | dict(mscale_all_dim=1.0)), {}),
     "v3 YaRN mscale 1, 1": (V3 | scaling(mscale=1.0, mscale_all_dim=1.0), {}),
     "v3 YaRN mscale .707, .707": (V3 | scaling(factor=40.0, mscale=0.707, mscale_all_dim=0.707), {}),
     "v3 YaRN mscale uneven": (V3 | scaling(mscale=1.0, mscale_all_dim=0.4), {}),
@@ -140,17 +217,13 @@ CASES = {
 def build(name, seed=0):
     """(model in float32, the same in double, ids): random, and with no close call in its routing."""
     fields, weights = CASES[name]
-    config_class, model_class = (
-        (LlamaConfig, LlamaForCausalLM)
-        if name.startswith("llama")
-        else (DeepseekV3Config, DeepseekV3ForCausalLM)
-    )
+    config_class, model_class = CLASSES[name.split()[0]]
     config = config_class(**fields, attn_implementation="eager", experts_implementation="eager")
     while True:
         ids = torch.randint(config.vocab_size, (B, T), generator=torch.Generator().manual_seed(seed))
         model = model_class(config).eval()
         randomise(model, seed, **weights)
-        if name.startswith("llama") or routing_margin(model, ids) > 1e-4:
+        if not name.startswith("v3") or routing_margin(model, ids) > 1e-4:
             break
         seed += 1000
     with InDouble():

@@ -2,7 +2,8 @@
 
 Each case of cases.py is built by transformers with random weights, saved by it, loaded by us, and run by
 both. All is compared with transformers in double, so the table says whose error is whose: ours, and
-transformers' own in float32.
+transformers' own in float32. Then transformers loads what `deepseek export` writes, in 16 bits and in
+shards, too.
 
 Tolerances, relative to the largest number of the tensor, and beside them the worst of all cases with
 three seeds, ours and transformers' own in float32:
@@ -173,6 +174,48 @@ def check_layouts(args, failures):
             differs(str(dtype), wide)
 
 
+def check_export(args, name, failures):
+    """`deepseek export` in 32 and 16 bits, in one file and in shards: transformers loads each with every key in
+    its place, finds exactly torch's rounding of each number, and its logits and ours are the same."""
+    model, _, ids = cases.build(name)
+    weights = released(dict(model.state_dict()))
+    with tempfile.TemporaryDirectory() as temporary:
+        source, out = pathlib.Path(temporary) / "source", pathlib.Path(temporary) / "out"
+        model.save_pretrained(source)
+        for dtype, torch_dtype in (("f32", torch.float32), ("bf16", torch.bfloat16), ("f16", torch.float16)):
+            for shard_size in (0, 20000):
+                shutil.rmtree(out, ignore_errors=True)
+                size = ["--shard-size", shard_size] if shard_size else []
+                deepseek(args, "export", "--model", source, "--out", out, "--dtype", dtype, *size)
+                files = len(list(out.glob("*.safetensors")))
+                theirs, report = type(model).from_pretrained(
+                    out,
+                    dtype="auto",
+                    attn_implementation="eager",
+                    experts_implementation="eager",
+                    output_loading_info=True,
+                )
+                wrong = [kind for kind in report if report[kind]]
+                wrong += [] if theirs.dtype is torch_dtype and (files > 2) == bool(shard_size) else ["dtype, files"]
+                for key, w in released(dict(theirs.state_dict())).items():
+                    if not (w.float() == weights[key].to(w.dtype).float()).all():
+                        wrong.append(key)
+                write_tokens(out / "tokens.txt", ids)
+                ours = dump(args, out, gradients=False)["logits"]
+                with torch.no_grad(), InDouble():
+                    double = type(model)(theirs.config).double().eval()
+                    double.load_state_dict(theirs.state_dict())
+                    worst = error(ours, double(ids).logits)
+                if not worst <= LOGITS:
+                    wrong.append(f"logits {worst:.1e}")
+                print(f"{name + ', ' + dtype:36}{files:3} files   logits {worst:.1e}", flush=True)
+                if wrong:
+                    failures.append(f"export of {name}, {dtype}, shards {shard_size}: {wrong}")
+
+
+EXPORTS = ["llama 3.2 nano: GQA, tied, llama3 rope", "llama both biases, odd sizes", "qwen2", "v3 YaRN mscale uneven"]
+
+
 def main():
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1, help="how many sets of random weights a case gets")
@@ -188,6 +231,9 @@ def main():
             rows += [check(args, name, seed, failures) for seed in range(args.seeds)]
     if rows:
         print(f"{'worst':43}" + "".join(f"{max(column):10.1e}" for column in zip(*rows)))
+    for name in EXPORTS:
+        if args.only in name:
+            check_export(args, name, failures)
     if not args.only:
         check_layouts(args, failures)
     verdict(failures)

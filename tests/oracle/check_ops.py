@@ -224,6 +224,12 @@ def _(x, s):
     return dict(y=x * s[:, None])
 
 
+@case("affine", inputs=dict(x=randn(2, 6, 5), alpha=randn(1), b=randn(5)))
+@case("affine", "without alpha", dict(x=randn(6, 5), b=randn(5)))
+def _(x, b, alpha=1):
+    return dict(y=alpha * x + b)
+
+
 @case("rmsnorm", inputs=dict(x=randn(2, 3, 16), g=randn(16)), eps=1e-2)
 @case("rmsnorm", "without gain", dict(x=randn(5, 16)), eps=1e-6)
 def _(x, g=None, eps=0):
@@ -249,6 +255,9 @@ def frequencies(dims, theta=10000.0, scaling=0, factor=1.0, original=4096.0, bet
         return f
     if scaling == 1:
         return f / factor
+    if scaling == 3:
+        smooth = ((original * f / (2 * math.pi) - beta_slow) / (beta_fast - beta_slow)).clamp(0, 1)
+        return (1 - smooth) * f / factor + smooth * f
     corner = lambda turns: dims * math.log(original / (2 * math.pi * turns)) / (2 * math.log(theta))
     low, high = max(math.floor(corner(beta_fast)), 0), min(math.ceil(corner(beta_slow)), dims - 1)
     ramp = ((j - low) / ((high if high != low else high + 0.001) - low)).clamp(0, 1)
@@ -282,6 +291,18 @@ POS = torch.arange(12, dtype=torch.int32).view(2, 6) * 3
     original=256,
     beta_fast=16,
     beta_slow=2,
+    pairing=1,
+)
+@case(
+    "rope",
+    "Llama 3",
+    dict(x=randn(2, 6, 2, 16), pos=POS),
+    dims=16,
+    scaling=3,
+    factor=8,
+    original=64,
+    beta_fast=4,
+    beta_slow=1,
     pairing=1,
 )
 def _(x, pos, dims, first=0, pairing=0, sign=1, amplitude=1, **scaling):

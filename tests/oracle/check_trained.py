@@ -3,7 +3,7 @@
 Without --model it trains presets for a few steps first (v3-nano has an MTP module, llm-nano is a llama).
 transformers drops MTP modules unless the model has exactly 61 layers, so for ours it reports their
 tensors, all named model.layers.<n_layers>., as unexpected: these and no others may be. They do not take
-part in the logits.
+part in the logits. Its tokenizer must put nothing before a text that training has not put there.
 """
 
 import pathlib
@@ -12,7 +12,7 @@ import tempfile
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from common import InDouble, deepseek, device_options, error, options, verdict, write_tokens
 
@@ -42,6 +42,12 @@ def check_reload(args, folder, failures, name):
         wrong["unexpected_keys"] = strange
     if wrong:
         failures.append(f"{name}: {wrong}")
+    text = "Once upon a time, there was a cat."
+    theirs = AutoTokenizer.from_pretrained(folder)(text).input_ids  # special tokens where it adds some
+    printed = deepseek(args, "tokenize", "--tokenizer", folder, "--text", text)
+    ours = [int(line.split()[0]) for line in printed.splitlines() if line.strip()]
+    if theirs != ours:
+        failures.append(f"{name}: the tokenizer gives {theirs}, training saw {ours}")
     T = min(33, model.config.max_position_embeddings)
     ids = torch.randint(model.config.vocab_size, (2, T), generator=torch.Generator().manual_seed(3))
     with tempfile.TemporaryDirectory() as temporary:

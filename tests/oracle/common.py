@@ -96,6 +96,8 @@ def randomise(model, seed, bias=0.0, spread=0.3):
         for name, w in sorted(model.state_dict().items()):
             if name.endswith("e_score_correction_bias"):
                 w.copy_(bias + spread * normal(w.shape))
+            elif name.endswith("bias"):
+                w.copy_(0.3 * normal(w.shape))
             elif w.dim() == 1:
                 w.copy_(1 + 0.2 * normal(w.shape))
             elif "embed_tokens" in name:

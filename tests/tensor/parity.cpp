@@ -195,12 +195,15 @@ PARITY("binary, every function, with ties and with itself") {
     }
 }
 
-PARITY("swiglu and scale_rows") {
+PARITY("swiglu, scale_rows and affine") {
     for (int d : {1, 6, 290}) {
         const Tensor a = numbers({5, d}), b = numbers({5, d}, 2), s = numbers({5}, 3);
+        const Tensor bias = numbers({d}, 4), alpha = numbers({1}, 5);
         both_ways([&] { return swiglu(a, b); }, {a, b});
         both_ways([&] { return swiglu(a, a); }, {a});
         both_ways([&] { return scale_rows(a, s); }, {a, s});
+        both_ways([&] { return affine(a, alpha, bias); }, {a, alpha, bias});
+        both_ways([&] { return affine(a, {}, bias); }, {a, bias});
     }
 }
 
@@ -225,7 +228,7 @@ PARITY("softmax: -inf gets no probability, NaN spoils its row alone") {
 
 PARITY("rope, both pairings, every scaling, some channels that pass") {
     const Tensor pos = random_ids({2, 5}, 100);
-    for (int scaling : {rope_plain, rope_linear, rope_yarn})
+    for (int scaling : {rope_plain, rope_linear, rope_yarn, rope_llama3})
         for (RopePairing pairing : {rope_interleaved, rope_half_split}) {
             const Tensor x = numbers({2, 5, 3, 10}), wide = numbers({2, 5, 1, 80}, 2);
             const auto angle = [&](int dims) { return RopeAngle{10000, dims, scaling, 4, 16, 32, 1}; };
