@@ -209,8 +209,8 @@ static uint16_t rounded(double x, int mantissa, int lowest) {
     const double pattern = steps + (double)((long)(e - lowest) << mantissa);
     return uint16_t(sign | (pattern < infinity ? (uint16_t)pattern : infinity));
 }
-uint16_t to_bf16(double x) { return rounded(x, 7, -126); }
-uint16_t to_f16(double x) { return rounded(x, 10, -14); }
+uint16_t bf16_bits(double x) { return rounded(x, 7, -126); }
+uint16_t f16_bits(double x) { return rounded(x, 10, -14); }
 
 static size_t bytes_of(const TensorOut &tensor) {
     const size_t each = dtype_size(tensor.dtype);

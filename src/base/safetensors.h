@@ -46,8 +46,8 @@ void read_ints(const TensorEntry &tensor, int32_t *out);            // from I32,
 // ---------------------------------------------------------------- [2] out
 
 // The nearest number of 16 bits, ties to even; what is too large becomes infinity, and NaN stays NaN.
-uint16_t to_bf16(double x);
-uint16_t to_f16(double x);
+uint16_t bf16_bits(double x);
+uint16_t f16_bits(double x);
 
 struct TensorOut {
     std::string name, dtype;                // F32, F64, I32, ...; BF16, F16: `data` holds 16-bit patterns

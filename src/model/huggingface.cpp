@@ -578,7 +578,7 @@ static std::vector<uint16_t> halves(const std::vector<real> &values, const std::
                                     const std::string &name) {
     std::vector<uint16_t> bits(values.size());
     for (size_t i = 0; i < bits.size(); i++)
-        bits[i] = dtype == "BF16" ? to_bf16(values[i]) : to_f16(values[i]);
+        bits[i] = dtype == "BF16" ? bf16_bits(values[i]) : f16_bits(values[i]);
     for (size_t i = 0; i < bits.size(); i++)
         expect(dtype != "F16" || (bits[i] & 0x7FFF) < 0x7C00, name, " holds ", values[i],
                ", beyond F16's largest number, 65504: BF16 has room for it");

@@ -663,7 +663,7 @@ TEST_CASE("safetensors: a number goes to the nearest of 16 bits, a tie to the ev
         uint16_t (*to)(double);
         uint16_t infinity;
     };
-    for (const Format &f : {Format{"BF16", to_bf16, 0x7F80}, {"F16", to_f16, 0x7C00}}) {
+    for (const Format &f : {Format{"BF16", bf16_bits, 0x7F80}, {"F16", f16_bits, 0x7C00}}) {
         long wrong = 0;
         for (uint32_t bits = 0; bits < f.infinity; bits++)
             for (uint16_t sign : {0, 0x8000}) {

@@ -363,7 +363,7 @@ TEST_CASE("checkpoints: a file of 16 bits holds the nearest numbers, and selecti
         const auto of_file = numbers(back), exact = numbers(m);
         for (const auto &[name, values] : exact)
             for (size_t i = 0; i < values.size(); i++) {
-                const uint16_t bits = dtype == "BF16" ? to_bf16(values[i]) : to_f16(values[i]);
+                const uint16_t bits = dtype == "BF16" ? bf16_bits(values[i]) : f16_bits(values[i]);
                 const TensorEntry entry = {"", dtype, {1}, (const uint8_t *)&bits, 2};
                 real nearest = 0;
                 read_reals(entry, &nearest);
