@@ -188,7 +188,7 @@ def check(args, name, with_mtp, failures):
         with open(out / "metrics.csv") as file:
             table = list(csv.DictReader(file))
         ours = torch.tensor(
-            [[float(row[column] or 0) for column in ("loss", "lm", "mtp", "gradient_norm")] for row in table],
+            [[float(row.get(column) or 0) for column in ("loss", "lm", "mtp", "gradient_norm")] for row in table],
             dtype=torch.float64,
         )
         check_reload(args, out, failures, "  its checkpoint, in transformers")
