@@ -397,9 +397,11 @@ TEST_CASE("checkpoints: shards are as long as asked, their index names every ten
         total += (long)shard.tensors.at(name).bytes;
     }
     CHECK(index["metadata"]["total_size"] == total);
-    CHECK(bytes.size() == (in_double ? 6 : 3));
+    REQUIRE(bytes.size() >= 3);
     CHECK(bytes.count(cat("model-00001-of-0000", bytes.size(), ".safetensors")));
     for (const auto &shard : bytes) CHECK(shard.second <= 20000);
+    for (auto a = bytes.begin(), b = std::next(a); b != bytes.end(); a++, b++)
+        CHECK(a->second + b->second > 20000);            // what follows did not fit any more
     Model back = load_model(folder.at);
     CHECK(numbers(back) == numbers(m));
 }
