@@ -146,10 +146,14 @@ def view_text(view, with_numbers=True):
     return text + " " + data_text(view["p"], sizes, code_of(view["type"])) if with_numbers else text
 
 
+def words_of(text):                                      # of a std::string
+    return text["_M_dataplus"]["_M_p"].string()
+
+
 def op_of(call):
     """name, signature, names of the attributes; from the program's table of ops."""
     op = gdb.parse_and_eval("ops")["_M_impl"]["_M_start"][int(call["op"])]
-    return op["name"].string(), op["signature"].string(), op["attributes"].string()
+    return op["name"].string(), words_of(op["signature"]), words_of(op["attributes"])
 
 
 USUAL = {}
