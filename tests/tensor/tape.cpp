@@ -345,6 +345,17 @@ TEST_CASE("choices: replay imposes what record kept, counts what differs and nam
 
 // ------------------------------------------------------------------------------------- [6] tensors, messages
 
+TEST_CASE("tensors: an alias that goes leaves the block to its owner") {
+    const Tensor x = vec({1, 2, 3});
+    {
+        const Tensor alias = detach(x);
+        CHECK(values(alias) == values(x));
+    }
+    const Tensor other = vec({7, 8, 9});                 // would get x's block, had the alias given it back
+    CHECK(values(x) == std::vector<real>{1, 2, 3});
+    CHECK(values(other) == std::vector<real>{7, 8, 9});
+}
+
 TEST_CASE("tensors: a handle aliases, clone copies, assign raises the version") {
     const Tensor x = vec({1, 2}), same = x, copy = clone(x);
     assign(x, {5, 6});
