@@ -12,21 +12,9 @@
 #include "src/model/huggingface.h"
 #include "src/model/weights.h"
 #include "src/train/training.h"
-#include "tests/check.h"
+#include "tests/models.h"
 
 namespace {
-Model random_model(const Config &c) {                    // gains are not all 1, selection biases not 0
-    NoGrad off;
-    Model m = initialised(c, 5);
-    uint64_t stream = 50;
-    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
-        stream++;
-        if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", stream, 0.3)));
-        if (spec.group == Group::bias) copy_into(w, randn(spec.shape, "b", stream, 0.05));
-    });
-    return m;
-}
-
 // Latent cache and experts; KV cache; and sizes that are no multiples of anything, without query compression.
 std::vector<Config> shapes() {
     Config odd = load_preset("v3-nano");

@@ -16,32 +16,10 @@
 #include "src/model/huggingface.h"
 #include "src/model/weights.h"
 #include "src/train/training.h"
-#include "tests/check.h"
+#include "tests/models.h"
 
 // ------------------------------------------------------------------------ [1] the equations in plain doubles
 namespace {
-using Vec = std::vector<double>;
-
-Vec row(const Numbers &X, long i) {
-    const long n = X.shape.width();
-    return Vec(X.v.begin() + i * n, X.v.begin() + (i + 1) * n);
-}
-
-Vec times(const Numbers &W, const Vec &x) {                              // W x
-    Vec y(W.shape.rows(), 0.0);
-    for (size_t i = 0; i < y.size(); i++)
-        for (size_t k = 0; k < x.size(); k++) y[i] += W.v[i * x.size() + k] * x[k];
-    return y;
-}
-
-Vec RMSNorm(const Vec &x, const Numbers &g, double eps) {
-    double squares = 0;
-    for (double x_i : x) squares += x_i * x_i;
-    Vec y = x;
-    for (size_t i = 0; i < x.size(); i++) y[i] = g.v[i] * x[i] / std::sqrt(squares / x.size() + eps);
-    return y;
-}
-
 // theta_i = theta^(-2i/d_h); linear: divided by s; YaRN: divided by s where the pair turns less than
 // beta_slow times in the original context, untouched above beta_fast turns, a ramp between, straight over the
 // pairs. Llama 3 does the same with a ramp that is straight over the turns.
@@ -84,8 +62,6 @@ Vec affine_of(const Tensor &W, const Tensor &b, const Vec &x) {  // W x, or W x 
     for (size_t i = 0; i < y.size(); i++) y[i] += B.v[i];
     return y;
 }
-
-Vec head(const Vec &x, int i, int d_h) { return Vec(x.begin() + i * d_h, x.begin() + (i + 1) * d_h); }
 
 // One sequence of normed inputs through the attention: query head i uses key head floor(i n_kv / n_h).
 std::vector<Vec> attention_of(const MHA &w, const Config &c, const std::vector<Vec> &x) {
@@ -152,16 +128,6 @@ Config small() {
 }
 
 // As at the start of training, but with gains that are not all 1.
-Model random_model(const Config &c) {
-    NoGrad off;
-    Model m = initialised(c, 5);
-    uint64_t seed = 50;
-    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
-        if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", ++seed, 0.3)));
-    });
-    return m;
-}
-
 double error_of_block(const Config &c) {
     NoGrad off;
     const Model m = random_model(c);

@@ -13,30 +13,11 @@
 #include "src/model/huggingface.h"
 #include "src/model/weights.h"
 #include "src/train/training.h"
-#include "tests/check.h"
+#include "tests/models.h"
 
 // ------------------------------------------------------------------------ [1] the equations in plain doubles
 namespace {
 constexpr double latent_eps = 1e-6;                      // of the latents' norms, whatever eps says
-using Vec = std::vector<double>;
-
-Vec times(const Numbers &W, const Vec &x) {                              // W x
-    Vec y(W.shape.rows(), 0.0);
-    for (size_t i = 0; i < y.size(); i++)
-        for (size_t k = 0; k < x.size(); k++) y[i] += W.v[i * x.size() + k] * x[k];
-    return y;
-}
-
-Vec RMSNorm(const Vec &x, const Numbers &g, double eps) {
-    double squares = 0;
-    for (double x_i : x) squares += x_i * x_i;
-    Vec y = x;
-    for (size_t i = 0; i < x.size(); i++) y[i] = g.v[i] * x[i] / std::sqrt(squares / x.size() + eps);
-    return y;
-}
-
-Vec head(const Vec &x, int i, int width) { return Vec(x.begin() + i * width, x.begin() + (i + 1) * width); }
-
 double dot(const Vec &a, const Vec &b) {
     double sum = 0;
     for (size_t i = 0; i < a.size(); i++) sum += a[i] * b[i];
@@ -140,16 +121,6 @@ Config with_yarn() {
     c.scaling = rope_yarn;
     c.factor = 40, c.original = 64, c.beta_fast = 4, c.mscale = c.mscale_all_dim = 0.707;
     return c;
-}
-
-Model random_model(const Config &c) {                    // with gains that are not all 1
-    NoGrad off;
-    Model m = initialised(c, 5);
-    uint64_t seed = 50;
-    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
-        if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", ++seed, 0.3)));
-    });
-    return m;
 }
 
 double error_of_mla(const Config &c) {

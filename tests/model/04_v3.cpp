@@ -14,24 +14,10 @@
 #include "src/model/huggingface.h"
 #include "src/model/weights.h"
 #include "src/train/training.h"
-#include "tests/check.h"
+#include "tests/models.h"
 
 // ---------------------------------------------------------------------------- [1] the layer in plain doubles
 namespace {
-using Vec = std::vector<double>;
-
-Vec times(const Numbers &W, const Vec &x, long from_row = 0, long rows = -1) {   // W x, of some rows of W
-    Vec y(rows < 0 ? W.shape.rows() : rows, 0.0);
-    for (size_t i = 0; i < y.size(); i++)
-        for (size_t k = 0; k < x.size(); k++) y[i] += W.v[(from_row + i) * x.size() + k] * x[k];
-    return y;
-}
-
-Vec row(const Numbers &X, long i) {
-    const long n = X.shape.width();
-    return Vec(X.v.begin() + i * n, X.v.begin() + (i + 1) * n);
-}
-
 Vec gated(const Vec &g, const Vec &u) {
     Vec a(g.size());
     for (size_t i = 0; i < a.size(); i++) a[i] = g[i] / (1 + std::exp(-g[i])) * u[i];
@@ -111,18 +97,6 @@ Config small() {                                         // every size is anothe
 }
 
 // Gains are not all 1, and the selection bias is not 0.
-Model random_model(const Config &c, uint64_t seed = 5) {
-    NoGrad off;
-    Model m = initialised(c, seed);
-    uint64_t stream = 50;
-    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
-        stream++;
-        if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", stream, 0.3)));
-        if (spec.group == Group::bias) copy_into(w, randn(spec.shape, "b", stream, 0.1));
-    });
-    return m;
-}
-
 double error_of_moe(const Config &c) {
     NoGrad off;
     const Model m = random_model(c);
@@ -417,12 +391,6 @@ TrainOptions frozen_weights() {                               // lr = 0: only th
     return o;
 }
 
-Examples random_sequences(int B, int T, int V, uint64_t seed) {
-    Examples s;
-    for (int b = 0; b < B; b++) s.push_back({.ids = random_ints(T + 1, V, seed * 100 + b)});
-    return s;
-}
-
 std::vector<std::vector<real>> biases(Model &m) {
     std::vector<std::vector<real>> b;
     visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
@@ -506,14 +474,6 @@ Config with_modules(int D) {
     c.lambda = 0.3;
     c.alpha = 0.01;
     return c;
-}
-
-Vec RMSNorm(const Vec &x, const Numbers &g, double eps) {
-    double squares = 0;
-    for (double x_i : x) squares += x_i * x_i;
-    Vec y = x;
-    for (size_t i = 0; i < x.size(); i++) y[i] = g.v[i] * x[i] / std::sqrt(squares / x.size() + eps);
-    return y;
 }
 
 double log_P(const Numbers &head, const Vec &h, int token) {   // log softmax(head h)[token]

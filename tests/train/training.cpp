@@ -18,29 +18,11 @@
 #include "src/model/huggingface.h"
 #include "src/model/weights.h"
 #include "src/train/training.h"
-#include "tests/check.h"
+#include "tests/models.h"
 
 namespace fs = std::filesystem;
 
 namespace {
-Examples random_sequences(int B, int T, int V, uint64_t seed) {
-    Examples s;
-    for (int b = 0; b < B; b++) s.push_back({.ids = random_ints(T + 1, V, seed * 100 + b)});
-    return s;
-}
-
-Model random_model(const Config &c) {                    // gains are not all 1, selection biases not 0
-    NoGrad off;
-    Model m = initialised(c, 5);
-    uint64_t stream = 50;
-    visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
-        stream++;
-        if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", stream, 0.3)));
-        if (spec.group == Group::bias) copy_into(w, randn(spec.shape, "b", stream, 0.05));
-    });
-    return m;
-}
-
 TrainOptions usual(long steps) {
     TrainOptions o;
     o.preset = "v3-nano";
