@@ -79,6 +79,8 @@ struct Config {
     int D = 0;                      // depth of multi-token prediction               num_nextn_predict_layers
     double lambda = 0.3;            // weight of its loss
 
+    Precision linear = f32;         // of products with matrices: f32, bf16          (router, head: f32)
+
     bool has_experts(int layer) const { return N_r > 0 && layer >= n_dense; }
 };
 
@@ -121,10 +123,10 @@ struct Caches { std::vector<LayerCache> layers; };
 // ================================================================= [3] what a layer must know, and tells
 
 struct Routing { Tensor s, idx, counts; };            // a router's scores, choices, and tokens of each expert
-struct Term {
+struct Term {                                            // a scalar of the loss
     std::string name;
     Tensor value;
-};                                                       // a scalar of the loss
+};
 struct Aux {                         // what layers report; who reads it decides what to do with it
     double share = 1;                                    // of the step's sequences that are in this batch
     std::vector<Term> losses = {};                       // "balance", ...: to be added to the loss

@@ -31,6 +31,7 @@ static void parse(const std::string &text, std::vector<int> &ids) {     // "1,2"
 template <class E> struct Names;                         // of an enum's values, in order
 template <> struct Names<Attention> { static constexpr const char *list[] = {"MHA", "GQA", "MLA"}; };
 template <> struct Names<Gate> { static constexpr const char *list[] = {"softmax", "sigmoid"}; };
+template <> struct Names<Precision> { static constexpr const char *list[] = {"f32", "bf16"}; };
 template <> struct Names<Counted> { static constexpr const char *list[] = {"selected", "unbiased"}; };
 template <> struct Names<RopePairing> {
     static constexpr const char *list[] = {"interleaved", "half_split"};
@@ -110,6 +111,7 @@ const std::vector<Field> &config_fields() {
         FIELD(gamma, "speed of the selection bias"),
         FIELD(D, "depth of multi-token prediction"),
         FIELD(lambda, "weight of its loss"),
+        FIELD(linear, "of products with matrices: f32, or operands rounded to bf16"),
     };
 #undef FIELD
     return fields;

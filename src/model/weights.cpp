@@ -8,18 +8,20 @@
 
 #include "src/base/random.h"
 
-static Spec matrix(long rows, long columns) { return {{rows, columns}, Group::matrix}; }
+static Spec matrix(const Config &c, long rows, long columns) {
+    return {{rows, columns}, Group::matrix, Init::normal, c.linear};
+}
 static Spec experts(const Config &c, long rows, long columns) {
-    return {{c.N_r, rows, columns}, Group::matrix};
+    return {{c.N_r, rows, columns}, Group::matrix, Init::normal, c.linear};
 }
 static Spec gain(long width) { return {{width}, Group::gain, Init::ones}; }
 static Spec offset(long width) { return {{width}, Group::gain, Init::zeros}; }           // of a linear map
 
 static void visit(MHA &w, const Config &c, const std::string &at, const Visitor &f) {
-    f(at + "W_Q", w.W_Q, matrix(c.n_h * c.d_h, c.d));
-    f(at + "W_K", w.W_K, matrix(c.n_kv * c.d_h, c.d));
-    f(at + "W_V", w.W_V, matrix(c.n_kv * c.d_h, c.d));
-    f(at + "W_O", w.W_O, matrix(c.d, c.n_h * c.d_h));
+    f(at + "W_Q", w.W_Q, matrix(c, c.n_h * c.d_h, c.d));
+    f(at + "W_K", w.W_K, matrix(c, c.n_kv * c.d_h, c.d));
+    f(at + "W_V", w.W_V, matrix(c, c.n_kv * c.d_h, c.d));
+    f(at + "W_O", w.W_O, matrix(c, c.d, c.n_h * c.d_h));
     if (c.bias_qkv) f(at + "b_Q", w.b_Q, offset(c.n_h * c.d_h));
     if (c.bias_qkv) f(at + "b_K", w.b_K, offset(c.n_kv * c.d_h));
     if (c.bias_qkv) f(at + "b_V", w.b_V, offset(c.n_kv * c.d_h));
@@ -28,22 +30,22 @@ static void visit(MHA &w, const Config &c, const std::string &at, const Visitor 
 
 static void visit(MLA &w, const Config &c, const std::string &at, const Visitor &f) {
     const int from = c.d_cq ? c.d_cq : c.d;
-    if (c.d_cq) f(at + "W_DQ", w.W_DQ, matrix(c.d_cq, c.d));
+    if (c.d_cq) f(at + "W_DQ", w.W_DQ, matrix(c, c.d_cq, c.d));
     if (c.d_cq) f(at + "g_q", w.g_q, gain(c.d_cq));
-    f(at + "W_UQ", w.W_UQ, matrix(c.n_h * c.d_h, from));
-    f(at + "W_QR", w.W_QR, matrix(c.n_h * c.d_hR, from));
-    f(at + "W_DKV", w.W_DKV, matrix(c.d_c, c.d));
+    f(at + "W_UQ", w.W_UQ, matrix(c, c.n_h * c.d_h, from));
+    f(at + "W_QR", w.W_QR, matrix(c, c.n_h * c.d_hR, from));
+    f(at + "W_DKV", w.W_DKV, matrix(c, c.d_c, c.d));
     f(at + "g_kv", w.g_kv, gain(c.d_c));
-    f(at + "W_KR", w.W_KR, matrix(c.d_hR, c.d));
-    f(at + "W_UK", w.W_UK, matrix(c.n_h * c.d_h, c.d_c));
-    f(at + "W_UV", w.W_UV, matrix(c.n_h * c.d_v, c.d_c));
-    f(at + "W_O", w.W_O, matrix(c.d, c.n_h * c.d_v));
+    f(at + "W_KR", w.W_KR, matrix(c, c.d_hR, c.d));
+    f(at + "W_UK", w.W_UK, matrix(c, c.n_h * c.d_h, c.d_c));
+    f(at + "W_UV", w.W_UV, matrix(c, c.n_h * c.d_v, c.d_c));
+    f(at + "W_O", w.W_O, matrix(c, c.d, c.n_h * c.d_v));
 }
 
 static void visit(FFN &w, const Config &c, int width, const std::string &at, const Visitor &f) {
-    f(at + "W_g", w.W_g, matrix(width, c.d));
-    f(at + "W_u", w.W_u, matrix(width, c.d));
-    f(at + "W_2", w.W_2, matrix(c.d, width));
+    f(at + "W_g", w.W_g, matrix(c, width, c.d));
+    f(at + "W_u", w.W_u, matrix(c, width, c.d));
+    f(at + "W_2", w.W_2, matrix(c, c.d, width));
     if (c.bias_ffn) f(at + "b_g", w.b_g, offset(width));
     if (c.bias_ffn) f(at + "b_u", w.b_u, offset(width));
     if (c.bias_ffn) f(at + "b_2", w.b_2, offset(c.d));
@@ -79,7 +81,7 @@ void visit(Model &m, const Visitor &f) {
         const std::string at = cat("mtp.", k, ".");
         f(at + "g_h", m.mtp[k].g_h, gain(c.d));
         f(at + "g_e", m.mtp[k].g_e, gain(c.d));
-        f(at + "M", m.mtp[k].M, matrix(c.d, 2 * c.d));
+        f(at + "M", m.mtp[k].M, matrix(c, c.d, 2 * c.d));
         visit(m.mtp[k].block, c, c.n_layers, at + "block.", f);
         f(at + "g_out", m.mtp[k].g_out, gain(c.d));
     }
@@ -99,6 +101,7 @@ Model build(const Config &c) {
         static std::set<std::string> names;                               // a storage only points to its name
         const char *kept = names.insert(name).first->c_str();
         w = zeros(spec.shape, kept);
+        w.s->precision = spec.precision;
         if (trained(spec.group)) parameter(w, kept);
     });
     return m;
@@ -128,6 +131,18 @@ Model clone(Model &m) {
     const auto from = by_name(m);
     visit(copy, [&](const std::string &name, Tensor &w, const Spec &) { copy_into(w, from.at(name)); });
     return copy;
+}
+
+Model sharing(Model &m, Precision linear) {
+    Model other;
+    other.c = m.c;
+    other.c.linear = linear;
+    const auto from = by_name(m);
+    visit(other, [&](const std::string &name, Tensor &w, const Spec &spec) {
+        w = detach(from.at(name));
+        w.s->precision = spec.precision;
+    });
+    return other;
 }
 
 Adopted adopt(Model &m, Model &from) {

@@ -15,6 +15,7 @@ struct Spec {                                            // of one weight
     Shape shape;
     Group group = Group::matrix;
     Init init = Init::normal;
+    Precision precision = f32;                           // of its products: the field `linear`, of matrices
 };
 using Visitor = std::function<void(const std::string &name, Tensor &, const Spec &)>;
 void visit(Model &, const Visitor &);                   // the only list of a model's weights, from its config
@@ -23,6 +24,7 @@ Model outline(const Config &);                           // shapes alone, nothin
 Model build(const Config &);                             // allocated, zero
 Model initialised(const Config &, uint64_t seed);        // a weight's random numbers depend on its name alone
 Model clone(Model &);                                    // weights of its own: a reference does not follow
+Model sharing(Model &, Precision linear);          // the same weights: a sampler in another precision follows
 
 // Takes over every weight that `from` has under the same name (another shape is refused), leaves the others.
 struct Adopted {

@@ -515,7 +515,7 @@ const RopeCase rope_cases[] = {
       .pairing = rope_half_split,
       .angle = {10000, 8, rope_yarn, 4, 512, 32, 1},
       .amplitude = 1.25}},
-    {"Llama 3", {.dims = 8, .pairing = rope_half_split, .angle = {10000, 8, rope_llama3, 8, 512, 4, 1}}},
+    {"Llama 3", {.dims = 8, .pairing = rope_half_split, .angle = {10000, 8, rope_llama3, 8, 128, 4, 1}}},
     {"turned back, amplitude",
      {.first = 2, .dims = 6, .angle = {500, 6, rope_plain, 1, 4096, 32, 1}, .amplitude = 0.5, .sign = -1}},
 };

@@ -472,6 +472,41 @@ TEST_CASE("training: a checkpoint is the model, for others too") {
     check_same_bits(t.policy.model, loaded);
 }
 
+TEST_CASE("sharing: a sampler in bf16 follows the policy, and only its products with matrices are rounded") {
+    Training t(usual(6), initialised(load_preset("v3-nano"), 1));
+    Model sampler = sharing(t.policy.model, bf16);
+    CHECK(sampler.blocks[1].moe.W_g.s->precision == bf16);
+    for (const Tensor *w : {&sampler.Emb, &sampler.head, &sampler.g, &sampler.blocks[1].moe.e})
+        CHECK(w->s->precision == f32);
+    CHECK(t.policy.model.blocks[1].moe.W_g.s->precision == f32);
+    const Examples batch = random_sequences(2, 8, 258, 1);
+    const auto loss = [&](const Model &m) {
+        NoGrad off;
+        return (double)item(language_modelling(m, make_batch(batch, 0)).term("lm"));
+    };
+    t.train_step([&](long) { return batch; });
+    check_same_bits(sampler, t.policy.model);
+    CHECK(loss(sampler) != loss(t.policy.model));
+    CHECK(loss(sampler) == doctest::Approx(loss(t.policy.model)).epsilon(0.01));
+    CHECK(loss(sharing(sampler, f32)) == loss(t.policy.model));
+}
+
+TEST_CASE("training: with linear = bf16 the loss falls as in float, and a checkpoint remembers it") {
+    const Folder folder;
+    Config c = load_preset("v3-nano");
+    c.linear = bf16;
+    Training t(usual(30), initialised(c, 1));
+    const Examples batch = random_sequences(2, 12, 258, 1);
+    const double first = t.train_step([&](long) { return batch; }).loss;
+    double last = 0;
+    for (int step = 1; step < 30; step++) last = t.train_step([&](long) { return batch; }).loss;
+    CHECK(last < first - 2);
+    t.save(folder.path);
+    const Model loaded = load_model(folder.path);
+    CHECK(loaded.c.linear == bf16);
+    CHECK(loaded.blocks[0].ffn.W_g.s->precision == bf16);
+}
+
 TEST_CASE("checkpoint: moments are kept by the name of their weight") {
     const Folder folder;
     Training t(usual(6), initialised(load_preset("v3-nano"), 1));
