@@ -1,5 +1,6 @@
 # Friendly names over CMake. `make help` lists them.
 JOBS ?= $(shell nproc)
+MAKEFLAGS += --no-print-directory
 BUILD = cmake -S . -B build/$(1) -DPRESET=$(1) >build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }; \
         cmake --build build/$(1) -j $(JOBS) --target $(2)
 TEST = OMP_NUM_THREADS=1

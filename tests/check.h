@@ -19,6 +19,9 @@ template <> struct doctest::StringMaker<const char *> {
 constexpr bool in_double = sizeof(real) == 8;
 
 // -------------------------------------------------------------------------------------- numbers to test with
+// What holds, holds for every seed: TEST_SEED=n gives all tests other numbers. A test of one certain number
+// does not ask for `seeded`.
+uint64_t seeded(uint64_t seed);
 // Normal, a function of the seed alone; and sizes 0.3 to 2 of both signs, for functions with a kink at 0.
 Tensor randn(const Shape &, const char *name, uint64_t seed, double size = 1);
 Tensor away_from_zero(const Shape &, const char *name, uint64_t seed);
@@ -42,11 +45,11 @@ struct Numbers {
     }
 };
 
-// max |got - expected| / max |expected|.  NaN equals NaN, an infinity itself;
-// against a number they are infinite.
-double relative_error(const std::vector<double> &got, const std::vector<double> &expected,
+// max |got - expected| / max |expected|; a tensor that is smaller than `scale` is measured by it. NaN equals
+// NaN, an infinity itself; against a number they are infinite.
+double relative_error(const std::vector<double> &got, const std::vector<double> &expected, double scale = 0,
                       long *where = nullptr);
-double relative_error(const Tensor &got, const Numbers &expected);
+double relative_error(const Tensor &got, const Numbers &expected, double scale = 0);
 double relative_error(const Tensor &got, const Tensor &expected);
 bool same_bits(const Tensor &, const Tensor &);
 
@@ -73,18 +76,19 @@ struct Outputs : std::vector<Tensor> {                   // what a function unde
 using Function = std::function<Outputs()>;
 using Leaves = std::vector<Tensor>;
 
+// The worst measured over all ops: double 2.7e-11, float 6.8e-5 (both logp): there the rounding of the
+// function itself, divided by the step, is all that is left.
+struct GradientOptions { double bar = in_double ? 1e-7 : 5e-4; };
+
 // The function's outputs are weighted at random and summed. The slope of that number along each entry of each
 // leaf, by central differences of fourth order, is held against what backward adds to gradients that are not
-// zero before. Integer outputs of ops that choose are frozen. The worst entry of all leaves:
+// zero before; where the function bends too much for the step, once more with a quarter of it. Integer
+// outputs of ops that choose are frozen. The worst entry of all leaves:
 struct GradientReport {
     double error = 0;
     std::string text;   // "x (2,3) at [4]: backward 0.5, differences 0.25; relative error 1"
 };
-GradientReport gradient_report(const Function &, const Leaves &);
-
-// The worst measured over all ops: double 2.7e-11, float 6.8e-5 (both logp): there the rounding of the
-// function itself, divided by the step, is all that is left.
-struct GradientOptions { double bar = in_double ? 1e-7 : 5e-4; };
+GradientReport gradient_report(const Function &, const Leaves &, const GradientOptions & = {});
 
 // With plain and with fast kernels; then with each leaf as the only one that wants a gradient: the same bits,
 // and nothing into the others.

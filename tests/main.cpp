@@ -1,7 +1,7 @@
 // main.cpp: the test program. doctest's own options select tests:  -tc="rmsnorm*"  runs one op's guards,
 // -s  shows every comparison with its numbers, -ltc lists the names. A filter that matches no test fails.
 // TEST_DEVICE=cuda or checked: tests that choose no device run there. The guards of every op and layer can;
-// tests that read a tensor's memory as the host's cannot.
+// tests that read a tensor's memory as the host's cannot. TEST_SEED=n: other random numbers in all of them.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <cstdio>
 #include <cstdlib>

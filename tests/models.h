@@ -36,7 +36,7 @@ inline Vec head(const Vec &x, int i, int width) {
 // Gains are not all 1, biases not 0.
 inline Model random_model(const Config &c, uint64_t seed = 5, double bias = 0.05) {
     NoGrad off;
-    Model m = initialised(c, seed);
+    Model m = initialised(c, seeded(seed));
     uint64_t stream = 50;
     visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
         if (spec.group == Group::gain) copy_into(w, add(w, randn(spec.shape, "g", ++stream, 0.3)));

@@ -591,7 +591,9 @@ TEST_CASE("rope: a query times a key depends only on how far apart they are") {
             return item(weighted_sum(mul(rope(q, ids({t}, {1, 1}), r), rope(k, ids({j}, {1, 1}), r)), {}));
         };
         CHECK(score(7, 3) == doctest::Approx(score(104, 100)).epsilon(in_double ? 1e-12 : 1e-4));
-        CHECK(score(7, 3) != doctest::Approx(score(7, 4)).epsilon(1e-3));
+        double farthest = 0;
+        for (int j : {0, 4, 5}) farthest = std::max(farthest, (double)fabs(score(7, j) - score(7, 3)));
+        CHECK(farthest > 1e-2);
     }
 }
 
@@ -831,8 +833,8 @@ TEST_CASE("logp: log-probability and entropy of softmax(h W^T / temperature), wi
                 for (Kernels kernels : {Kernels::plain, Kernels::fast}) {
                     WithKernels use(kernels);
                     const LogP r = logp(h, W, wanted, T, allowed);
-                    CHECK(relative_error(r.logp, y) < oracle_bar);
-                    CHECK(relative_error(r.entropy, H) < oracle_bar);
+                    CHECK(relative_error(r.logp, y, 1) < oracle_bar);          // what rounds are the logits
+                    CHECK(relative_error(r.entropy, H, 1) < oracle_bar);
                 }
                 check_gradient([&] { return logp(h, W, wanted, T, allowed); }, {h, W});
                 check_gradient([&] { return logp(h, W, wanted, T, allowed).logp; }, {h, W});

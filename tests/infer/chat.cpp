@@ -14,7 +14,7 @@ Generation short_answers() {
 Model nano() {
     Config c = load_preset("v3-nano");
     c.V = byte_tokenizer().size();
-    return initialised(c, 1);
+    return initialised(c, seeded(1));
 }
 const Print silent = [](const std::string &) {};
 const char *begin_token = "<｜begin▁of▁sentence｜>";

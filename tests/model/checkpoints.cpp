@@ -60,7 +60,7 @@ Config with(Config c, std::initializer_list<const char *> assignments) {
 }
 
 Model random_model(const Config &c) {
-    Model m = initialised(c, 5);
+    Model m = initialised(c, seeded(5));
     uint64_t seed = 100;
     visit(m, [&](const std::string &, Tensor &w, const Spec &spec) {
         if (spec.group == Group::gain || spec.group == Group::bias)

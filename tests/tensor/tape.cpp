@@ -423,7 +423,7 @@ TEST_CASE(
     "clone: a copied model keeps its bits while the original trains: a reference policy does not follow") {
     TrainOptions o;
     o.steps = 3;
-    Training t(o, initialised(load_preset("v3-nano"), 1));
+    Training t(o, initialised(load_preset("v3-nano"), seeded(1)));
     Model copy = clone(t.policy.model);
     std::vector<std::vector<real>> before;
     visit(copy, [&](const std::string &, Tensor &w, const Spec &) { before.push_back(values(w)); });

@@ -57,7 +57,7 @@ void check_same_flow(const Flow &got, const Flow &expected) {
 
 // Measured: the worst weight's gradient differs by 1.2e-6 in float (a mean over 3 is not a sum of thirds).
 TEST_CASE("batch: ragged sequences give what each gives alone: gradients, balance loss, expert load") {
-    Model m = initialised(nano(), 3);
+    Model m = initialised(nano(), seeded(3));
     const Examples ragged = examples({random_ints(14, m.c.V, 1), random_ints(3, m.c.V, 2),
                                       random_ints(9, m.c.V, 3), random_ints(2, m.c.V, 4)});
     const Flow together = flow_of(m, make_batch(ragged, 1));
@@ -71,7 +71,7 @@ TEST_CASE("batch: ragged sequences give what each gives alone: gradients, balanc
 TEST_CASE("batch: documents packed into one sequence give what each gives alone") {
     Config c = nano();
     c.alpha = 0;                                         // of the balance loss the sequence is the unit
-    Model m = initialised(c, 3);
+    Model m = initialised(c, seeded(3));
     const std::vector<std::vector<int>> documents = {random_ints(6, c.V, 1), random_ints(4, c.V, 2),
                                                      random_ints(8, c.V, 3)};
     Example packed;
@@ -106,7 +106,7 @@ TEST_CASE("batch: positions, spans and targets of packed and padded sequences") 
 
 TEST_CASE("batch: a target of weight 0 is read and not learned, others count by their weight") {
     NoGrad off;
-    const Model m = initialised(nano(), 3);
+    const Model m = initialised(nano(), seeded(3));
     const std::vector<int> ids = random_ints(7, m.c.V, 1);
     const auto loss = [&](const std::vector<real> &weight) {
         return (double)item(
@@ -119,7 +119,7 @@ TEST_CASE("batch: a target of weight 0 is read and not learned, others count by 
 }
 
 TEST_CASE("batch: a kind's loss is reported apart, over all micro-batches, and changes no gradient") {
-    Model m = initialised(nano(), 3);
+    Model m = initialised(nano(), seeded(3));
     const Examples mixed = {{.ids = random_ints(9, m.c.V, 1), .kind = "code"},
                             {.ids = random_ints(5, m.c.V, 2)},
                             {.ids = random_ints(7, m.c.V, 3), .kind = "code"}};
@@ -129,7 +129,7 @@ TEST_CASE("batch: a kind's loss is reported apart, over all micro-batches, and c
     TrainOptions o;
     o.accumulate = 3;
     o.lr = 1e-30;
-    Training t(o, initialised(nano(), 3));
+    Training t(o, initialised(nano(), seeded(3)));
     const StepReport r = t.train_step([&](long i) { return Examples{mixed[i]}; });
     NoGrad off;
     const double code = item(language_modelling(m, make_batch({mixed[0], mixed[2]}, 0)).term("lm"));
@@ -142,7 +142,7 @@ TEST_CASE("batch: micro-batches of unequal lengths weigh by their targets: one l
     const Examples list = examples({random_ints(12, 258, 1), random_ints(3, 258, 2)});
     TrainOptions whole, parts;
     whole.batch = 2, parts.batch = 1, parts.accumulate = 2;
-    Training a(whole, initialised(nano(), 3)), b(parts, initialised(nano(), 3));
+    Training a(whole, initialised(nano(), seeded(3))), b(parts, initialised(nano(), seeded(3)));
     const StepReport one = a.train_step([&](long) { return list; });
     const StepReport two = b.train_step([&](long i) { return Examples{list[i]}; });
     CHECK(one.loss == doctest::Approx(two.loss).epsilon(1e-6));
@@ -151,7 +151,7 @@ TEST_CASE("batch: micro-batches of unequal lengths weigh by their targets: one l
 
 TEST_CASE("routing: choices that are imposed are taken, and the gates come from the scores") {
     NoGrad off;
-    const Model m = initialised(nano(), 3);
+    const Model m = initialised(nano(), seeded(3));
     const Batch b = make_batch(examples({random_ints(9, m.c.V, 1)}), 1);
     Aux first, second, third;
     const double own = item(language_modelling(m, b, &first).total);

@@ -138,7 +138,7 @@ TEST_CASE("language_modelling: a model that knows nothing needs ln V nats a toke
     NoGrad off;
     Config c = load_preset("llm-nano");
     c.init_std = 0;
-    const Model m = initialised(c, 5);
+    const Model m = initialised(c, seeded(5));
     const Batch batch = make_batch(random_sequences(2, 8, c.V, 1), 0);
     CHECK(item(language_modelling(m, batch).term("lm")) == doctest::Approx(std::log(258.0)).epsilon(1e-6));
 }
@@ -204,8 +204,8 @@ TEST_CASE("optimiser: decay makes matrices smaller, and leaves gains and the emb
     without.weight_decay = 0;
     with.lr = without.lr = 0.25;                         // large, so that decay is far above rounding
     with.warmup = without.warmup = 0;
-    Model start = initialised(c, 1);
-    Training a(with, initialised(c, 1)), b(without, initialised(c, 1));
+    Model start = initialised(c, seeded(1));
+    Training a(with, initialised(c, seeded(1))), b(without, initialised(c, seeded(1)));
     const Examples batch = random_sequences(2, 8, c.V, 1);
     a.train_step([&](long) { return batch; });
     b.train_step([&](long) { return batch; });
@@ -231,7 +231,7 @@ TEST_CASE("optimiser: all gradients together are clipped to the norm asked for, 
         [&](double clip) {   // reported; and of the first moments, which are 0.1 of the gradients
             TrainOptions o = usual(10);
             o.clip = clip;
-            Training t(o, initialised(c, 1));
+            Training t(o, initialised(c, seeded(1)));
             const double reported = t.train_step([&](long) { return batch; }).gradient_norm;
             double squares = 0;
             for (const auto &e : t.policy.optimiser.entries)
@@ -252,7 +252,7 @@ TEST_CASE("training: four accumulated batches of 2 are one batch of 8, up to rou
     Config c = load_preset("v3-nano");
     TrainOptions whole = usual(10), parts = usual(10);
     parts.accumulate = 4;
-    Training a(whole, initialised(c, 1)), b(parts, initialised(c, 1));
+    Training a(whole, initialised(c, seeded(1))), b(parts, initialised(c, seeded(1)));
     const Examples batch = random_sequences(8, 12, c.V, 1);
     const StepReport one = a.train_step([&](long) { return batch; });
     const StepReport four =
@@ -273,7 +273,7 @@ TEST_CASE("training: four accumulated batches of 2 are one batch of 8, up to rou
 TEST_CASE("training: a step whose gradient is not finite is not taken: weights, moments and step stay") {
     const Config c = load_preset("v3-nano");
     for (int case_ = 0; case_ < 2; case_++) {            // a NaN loss; a finite loss whose gradient overflows
-        Training t(usual(10), initialised(c, 1));
+        Training t(usual(10), initialised(c, seeded(1)));
         t.train_step([&](long) { return random_sequences(1, 8, c.V, 1); });
         std::vector<real> g = values(t.policy.model.g);
         g[3] = case_ == 0 ? (real)NAN : largest_real / 4;
@@ -293,7 +293,7 @@ TEST_CASE("training: a step whose gradient is not finite is not taken: weights, 
 TEST_CASE("training: weights that are not finite are not saved over those that were") {
     const Folder folder;
     const Config c = load_preset("v3-nano");
-    Training t(usual(10), initialised(c, 1));
+    Training t(usual(10), initialised(c, seeded(1)));
     t.save(folder.path);
     Model good = load_model(folder.path);
     std::vector<real> head = values(t.policy.model.head);
@@ -307,7 +307,7 @@ TEST_CASE("training: weights that are not finite are not saved over those that w
 
 TEST_CASE("freeze: frozen weights keep their bits, have no gradient and no moments; the others move") {
     const Config c = load_preset("v3-nano");
-    Model m = initialised(c, 1);
+    Model m = initialised(c, seeded(1));
     CHECK(error_of([&] { freeze(m, {"blocks.9.*"}); }).find("--freeze blocks.9.*") == 0);
     CHECK(freeze(m, {"blocks.0.*", "Emb"}) > 0);
     Model before = clone(m);
@@ -332,8 +332,8 @@ TEST_CASE("adopt: what has a name in common is taken over, the rest is new; anot
     plain.D = 0;
     Config with = plain;
     with.D = 1;
-    Model from = initialised(plain, 1), m = initialised(with, 2);
-    const Model fresh = initialised(with, 2);
+    Model from = initialised(plain, seeded(1)), m = initialised(with, seeded(2));
+    const Model fresh = initialised(with, seeded(2));
     const Adopted a = adopt(m, from);
     CHECK(a.left_behind.empty());
     CHECK(a.fresh.size() == 24);                         // g_h, g_e, M, g_out; the block's 2 + 10 + 8
@@ -342,7 +342,7 @@ TEST_CASE("adopt: what has a name in common is taken over, the rest is new; anot
     CHECK(same_bits(m.mtp[0].M, fresh.mtp[0].M));
     Config wide = plain;
     wide.d_e++;
-    Model other = initialised(wide, 3);
+    Model other = initialised(wide, seeded(3));
     CHECK(error_of([&] {
               adopt(other, from);
           }).find("blocks.1.moe.W_g is (8,16,32) there and (8,17,32) here") == 0);
@@ -351,16 +351,16 @@ TEST_CASE("adopt: what has a name in common is taken over, the rest is new; anot
 TEST_CASE("initialised: a component more leaves the numbers of all others alone") {
     Config plain = load_preset("v3-nano"), more = plain;
     more.D = 2, more.n_layers++;
-    Model a = initialised(plain, 7), b = initialised(more, 7);
+    Model a = initialised(plain, seeded(7)), b = initialised(more, seeded(7));
     const Adopted same = adopt(a, b);                    // nothing to compare with but bits:
     CHECK(same.fresh.empty());
-    Model untouched = initialised(plain, 7);
+    Model untouched = initialised(plain, seeded(7));
     check_same_bits(a, untouched);
 }
 
 TEST_CASE("training: a loss that is no number stops the run with an error") {
     const Config c = load_preset("v3-nano");
-    Training t(usual(10), initialised(c, 1));
+    Training t(usual(10), initialised(c, seeded(1)));
     std::vector<real> g = values(t.policy.model.g);
     g[3] = NAN;
     assign(t.policy.model.g, g);
@@ -382,7 +382,7 @@ TEST_CASE("training: the loss falls on stories with v3-nano, on held-out ones to
     Stories stories;
     TrainOptions o = usual(60);
     o.lr = 0.01;
-    Training t(o, initialised(load_preset("v3-nano"), 1));
+    Training t(o, initialised(load_preset("v3-nano"), seeded(1)));
     std::vector<Examples> held_out(1);
     for (int i = 0; i < 8; i++) {
         held_out[0].push_back({.ids = stories.corpus.valid.read(i * 32, 33)});
@@ -417,7 +417,7 @@ TEST_CASE("training: the same seed gives the same bits, another seed does not") 
 TEST_CASE("training: the number of threads changes no bit") {
     const Config c = load_preset("v3-tiny");             // large enough that every op does cut its work
     const Examples batch = random_sequences(3, 40, c.V, 1);
-    Training a(usual(10), initialised(c, 1)), b(usual(10), initialised(c, 1));
+    Training a(usual(10), initialised(c, seeded(1))), b(usual(10), initialised(c, seeded(1)));
     for (int step = 0; step < 2; step++) {
         StepReport one, two;
         {
@@ -440,16 +440,16 @@ TEST_CASE("training: six steps are three steps, a checkpoint and three more, to 
     const TrainOptions o = usual(6);
     Stories all, before, after;
     std::vector<double> losses;
-    Training whole(o, initialised(c, 1));
+    Training whole(o, initialised(c, seeded(1)));
     for (int step = 0; step < 6; step++)
         losses.push_back(whole.train_step([&](long at) { return all.read(at, 2, 16); }).loss);
     {
-        Training first(o, initialised(c, 1));
+        Training first(o, initialised(c, seeded(1)));
         for (int step = 0; step < 3; step++)
             first.train_step([&](long at) { return before.read(at, 2, 16); });
         first.save(folder.path);
     }
-    Training second(o, initialised(c, 77));              // other weights: everything must come from the file
+    Training second(o, initialised(c, seeded(77)));       // other weights: everything must come from the file
     second.resume(folder.path);
     CHECK(second.step == 3);
     CHECK(second.position == 6);
@@ -465,7 +465,7 @@ TEST_CASE("training: six steps are three steps, a checkpoint and three more, to 
 TEST_CASE("training: a checkpoint is the model, for others too") {
     const Folder folder;
     const Config c = load_preset("v3-nano");
-    Training t(usual(6), initialised(c, 1));
+    Training t(usual(6), initialised(c, seeded(1)));
     t.train_step([&](long) { return random_sequences(2, 8, c.V, 1); });
     t.save(folder.path);
     Model loaded = load_model(folder.path);
@@ -473,7 +473,7 @@ TEST_CASE("training: a checkpoint is the model, for others too") {
 }
 
 TEST_CASE("sharing: a sampler in bf16 follows the policy, and only its products with matrices are rounded") {
-    Training t(usual(6), initialised(load_preset("v3-nano"), 1));
+    Training t(usual(6), initialised(load_preset("v3-nano"), seeded(1)));
     Model sampler = sharing(t.policy.model, bf16);
     CHECK(sampler.blocks[1].moe.W_g.s->precision == bf16);
     for (const Tensor *w : {&sampler.Emb, &sampler.head, &sampler.g, &sampler.blocks[1].moe.e})
@@ -495,7 +495,7 @@ TEST_CASE("training: with linear = bf16 the loss falls as in float, and a checkp
     const Folder folder;
     Config c = load_preset("v3-nano");
     c.linear = bf16;
-    Training t(usual(30), initialised(c, 1));
+    Training t(usual(30), initialised(c, seeded(1)));
     const Examples batch = random_sequences(2, 12, 258, 1);
     const double first = t.train_step([&](long) { return batch; }).loss;
     double last = 0;
@@ -509,7 +509,7 @@ TEST_CASE("training: with linear = bf16 the loss falls as in float, and a checkp
 
 TEST_CASE("checkpoint: moments are kept by the name of their weight") {
     const Folder folder;
-    Training t(usual(6), initialised(load_preset("v3-nano"), 1));
+    Training t(usual(6), initialised(load_preset("v3-nano"), seeded(1)));
     t.train_step([&](long) { return random_sequences(2, 8, 258, 1); });
     t.save(folder.path);
     const Safetensors file = read_safetensors((folder.path / "training.safetensors").string());
@@ -526,7 +526,7 @@ TEST_CASE("training: a run remembers its options, and nothing is resumed from no
     const Folder folder;
     TrainOptions o = usual(6);
     o.batch = 3, o.lr = 0.0123, o.schedule = "wsd", o.set = {"D=2", "gamma=0.5"}, o.data = "a text.txt";
-    Training t(o, initialised(load_preset("v3-nano"), 1));
+    Training t(o, initialised(load_preset("v3-nano"), seeded(1)));
     t.save(folder.path);
     const SavedRun run = saved_run(folder.path);
     CHECK(print_options(run.options) == print_options(o));
@@ -537,7 +537,7 @@ TEST_CASE("training: a run remembers its options, and nothing is resumed from no
 
 TEST_CASE("training: after the first steps the pool asks the system for nothing") {
     const Config c = load_preset("v3-nano");
-    Training t(usual(10), initialised(c, 1));
+    Training t(usual(10), initialised(c, seeded(1)));
     const auto step = [&] { t.train_step([&](long at) { return random_sequences(2, 16, c.V, at); }); };
     step();
     step();
@@ -776,7 +776,7 @@ Run run_on(Device &d, int steps) {
     const Restored keep(device);
     device = &d;
     const Config c = load_preset("v3-nano");
-    Training t(usual(steps), initialised(c, 1));
+    Training t(usual(steps), initialised(c, seeded(1)));
     Run r;
     for (int step = 0; step < steps; step++)
         r.reports.push_back(t.train_step([&](long at) { return random_sequences(2, 8, c.V, at); }));
