@@ -300,8 +300,8 @@ TEST_CASE("trunk: sequences of a batch do not see each other") {
     }
 }
 
-// Far angles are rounded more coarsely: ten radians to 1e-6 in float. Measured, worst of the scalings:
-// float 3.5e-7, double 1.1e-15.
+// Far angles are rounded more coarsely: ten radians to 1e-6 in float. Measured, worst of the scalings and of
+// 40 seeds: float 2.5e-6, double 5.3e-15.
 TEST_CASE("trunk: only relative positions count, shifting every token by 1000 changes nothing") {
     NoGrad off;
     for (RopeScaling scaling : {rope_plain, rope_linear, rope_yarn, rope_llama3}) {
@@ -310,7 +310,7 @@ TEST_CASE("trunk: only relative positions count, shifting every token by 1000 ch
         c.factor = scaling == rope_plain ? 1 : 4;
         const Model m = random_model(c);
         const Tensor ids = from(random_ints(10, c.V, 7), {1, 10}, "ids");
-        CHECK(relative_error(read_at(m, ids, 1000), read_at(m, ids, 0)) < (in_double ? 1e-14 : 2e-6));
+        CHECK(relative_error(read_at(m, ids, 1000), read_at(m, ids, 0)) < (in_double ? 1e-14 : 5e-6));
     }
 }
 

@@ -818,8 +818,8 @@ TEST_CASE("train: what a model needs is held against the memory of the device it
 
 // Each device rounds in its own order; AdamW divides by the gradient's own size, so what is rounding in a
 // gradient near 0 is a step of full length in the weight, and from there on the runs drift apart: in float,
-// how far is a matter of luck. Measured after 20 steps, worst of all trajectories tried: float losses 1.7e-6,
-// gradients 4.3e-4, weights 5.9e-4; double losses 2.6e-16, gradients 4.2e-15, weights 2.5e-13.
+// how far is a matter of luck. Measured after 20 steps, worst of 40 seeds: float losses 1.7e-6, gradients
+// 3.4e-4, weights 1.1e-3; double losses 3.3e-15, gradients 6.7e-13, weights 1.7e-12.
 TEST_CASE("parity of a run: with the CPU's choices replayed, cuda has the same losses and weights") {
     if (no_cuda()) return;
     const Restored keep(choices);
@@ -834,7 +834,7 @@ TEST_CASE("parity of a run: with the CPU's choices replayed, cuda has the same l
     MESSAGE("losses ", w.loss, ", gradients ", w.gradient, ", weights ", w.weight, ", choices overruled ",
             differing);
     CHECK(w.loss < (in_double ? 1e-14 : 5e-6));
-    CHECK(w.gradient < (in_double ? 1e-13 : 2e-3));
+    CHECK(w.gradient < (in_double ? 2e-12 : 2e-3));
     CHECK(w.weight < (in_double ? 1e-11 : 2e-3));
 }
 
