@@ -34,8 +34,8 @@ static Tensor linear(const Tensor &x, const Tensor &W, const Tensor &b) {
     return b ? affine(matmul(x, W), {}, b) : matmul(x, W);
 }
 
-// Multi-head attention; with n_kv < n_h, grouped-query attention: query head i uses
-// key head floor(i n_kv / n_h).
+// Multi-head attention; with n_kv < n_h, grouped-query attention: query head i uses key head
+// floor(i n_kv / n_h).
 // Shapes: h, u (B,T,d)   q (B,T,n_h,d_h)   k, v (B,T,n_kv,d_h), or the cache's (B,T_max,n_kv,d_h)
 Tensor mha(const MHA &w, const Config &c, const Tensor &h, const Step &step, LayerCache *past) {
     const Rope R = rope_of(c, c.d_h);
@@ -62,8 +62,9 @@ Tensor ffn(const FFN &w, const Tensor &u) {
 // hold only c_KV and one rotary key k_R per token: d_c + d_hR numbers instead of 2 n_h d_h. Without
 // W_DQ queries are not compressed.
 // Shapes: h, u (B,T,d)   c_KV (B,T,d_c)   q, k (B,T,n_h,d_h+d_hR)   v, o (B,T,n_h,d_v)
-// transformers' norms of the latents keep their default eps, whatever rms_norm_eps says.
-constexpr double latent_eps = 1e-6;                                                // [code] always
+
+// The norms of the latents keep this eps, whatever rms_norm_eps says.                               [code]
+constexpr double latent_eps = 1e-6;
 
 // The temperature of the scores belongs to every scaling of rope, not to YaRN alone.                [code]
 static double mla_scale(const Config &c) {

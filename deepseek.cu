@@ -57,7 +57,7 @@ static __global__ void gather_rows_bwd_slot(const __grid_constant__ Call c) {
     const int K = slot.width();
     if (e >= dx.numel()) return;
     for (int k = 0; k < K; k++)
-        if (slot.id(r * K + k) >= 0) dx[e] += dy.row(slot.id(r * K + k))[j];
+        if (slot.ids(r)[k] >= 0) dx[e] += dy.row(slot.ids(r)[k])[j];
 }
 
 void gpu::gather_rows_backward(const Call &c) {
@@ -74,7 +74,7 @@ static __global__ void combine_fwd(const __grid_constant__ Call c) {
     if (e >= z.numel()) return;
     z[e] = 0;
     for (int k = 0; k < K; k++)
-        if (slot.id(n * K + k) >= 0) z[e] += g.row(n)[k] * y.row(slot.id(n * K + k))[j];
+        if (slot.ids(n)[k] >= 0) z[e] += g.row(n)[k] * y.row(slot.ids(n)[k])[j];
 }
 
 void gpu::combine_forward(const Call &c) {
@@ -170,7 +170,7 @@ static __global__ void pick_bwd(const __grid_constant__ Call c) {
     const long n = element();
     if (n >= dy.rows()) return;
     for (int k = 0; k < K; k++)
-        if (idx.id(n * K + k) >= 0) ds.row(n)[idx.id(n * K + k)] += dy.row(n)[k];
+        if (idx.ids(n)[k] >= 0) ds.row(n)[idx.ids(n)[k]] += dy.row(n)[k];
 }
 
 void gpu::pick_backward(const Call &c) { launch(pick_bwd, blocks_for(c.dout[0].rows()), per_block, 0, c); }

@@ -39,10 +39,10 @@ Losses language_modelling(const Model &m, const Batch &b, Aux *report) {
         return step;
     };
     Losses l;
-    const Reading &r = b.reading[0];
-    Tensor h = trunk(m, told(r.step));
-    Tensor y = logp(h, m.output_head(), r.next).logp;
-    l.total = weighted_sum(y, r.weight, -1 / b.divisor);                                 // V3 (24)   k = 0
+    const Reading &main = b.reading[0];
+    Tensor h = trunk(m, told(main.step));
+    Tensor y = logp(h, m.output_head(), main.next).logp;
+    l.total = weighted_sum(y, main.weight, -1 / b.divisor);                              // V3 (24)   k = 0
     collect(l.terms, "lm", l.total);
     for (const Kind &kind : b.kinds)
         collect(l.terms, "lm_" + kind.name, weighted_sum(detach(y), kind.weight, -1 / kind.divisor));
@@ -125,6 +125,18 @@ void Optimiser::step(const TrainOptions &o, double lr, int step) {
                .step = step});
 }
 
+// Names of the weights that no gradient has reached since the run began: their second moments are still 0.
+std::vector<std::string> Optimiser::untouched() const {
+    NoGrad off;
+    std::vector<std::string> names;
+    for (const Entry &e : entries) {
+        const Tensor total = zeros({1});
+        sum_squares(e.v, total);
+        if (item(total) == 0) names.push_back(e.name);
+    }
+    return names;
+}
+
 // ---------------------------------------------------------------------------------------------- [4] one step
 // Of the trunk, then of the modules: the order in which Aux meets them.
 static std::vector<const MoE *> routers(const Model &m) {
@@ -157,7 +169,8 @@ static void add_load(std::vector<Tensor> &load, const Aux &aux) {
 static void update_biases(Model &m, const std::vector<Tensor> &load) {
     NoGrad off;
     const auto list = routers(m);
-    for (size_t i = 0; i < load.size() && m.c.gamma > 0; i++) bias_update(list[i]->b, load[i], m.c.gamma);
+    for (size_t i = 0; i < load.size() && m.c.gamma > 0; i++)
+        if (!list[i]->b.s->frozen) bias_update(list[i]->b, load[i], m.c.gamma);
 }
 
 double StepReport::term(const std::string &name) const {
@@ -221,16 +234,4 @@ StepReport Training::train_step(const std::function<Examples(long position)> &re
     r.lr = lr;
     r.tokens = tokens;
     return r;
-}
-
-// Names of the weights that no gradient has reached since the run began: their second moments are still 0.
-std::vector<std::string> Optimiser::untouched() const {
-    NoGrad off;
-    std::vector<std::string> names;
-    for (const Entry &e : entries) {
-        const Tensor total = zeros({1});
-        sum_squares(e.v, total);
-        if (item(total) == 0) names.push_back(e.name);
-    }
-    return names;
 }

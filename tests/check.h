@@ -57,9 +57,10 @@ bool same_bits(const Tensor &, const Tensor &);
 // gradient over 1100 rows), double 1.4e-15.
 constexpr double oracle_bar = in_double ? 1e-12 : 3e-6;
 
-struct WithKernels {   // the rendition while one of these lives; then fast again
+struct WithKernels {   // the rendition while one of these lives
+    const OpKernels *before = cpu_device.kernels;
     explicit WithKernels(Kernels kernels) { use_kernels(kernels); }
-    ~WithKernels() { use_kernels(Kernels::fast); }
+    ~WithKernels() { cpu_device.kernels = before; }
 };
 struct WithThreads {
     int before;

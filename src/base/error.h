@@ -1,5 +1,5 @@
-// Two kinds of failure. expect(): the user's mistake, told in one line with a hint,
-// exit code 2. assert(): ours.
+// error.h: two kinds of failure. expect(): the user's mistake, told in one line with a hint; the program then
+// ends with exit code 2. assert(): our own mistake.
 #pragma once
 #include <cassert>
 #include <sstream>

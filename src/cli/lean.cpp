@@ -16,6 +16,7 @@
 #include "src/base/error.h"
 #include "src/base/files.h"
 #include "src/base/json.h"
+#include "src/cli/verbs.h"
 #include "src/lean/lean.h"
 #include "src/base/progress.h"
 
@@ -325,24 +326,31 @@ static void run(const CLI::App &app, const Arguments &a) {
     expect(std::cout.good(), "lean: cannot write the output");
 }
 
-void lean_verb(CLI::App &app) {
-    auto a = std::make_shared<Arguments>();
-    app.description("Check proofs in a strict subset of Lean 4; generate and decide theorems.");
-    app.footer(examples);
-    app.add_option("file", a->file, "a file of theorems with proofs; - is the standard input")
-        ->type_name("FILE");
-    app.add_flag("--goals", a->goals, "show the goals after each step");
-    app.add_flag("--nat", a->nat, "level 2: equations on Nat");
-    app.add_option("--jsonl", a->jsonl, "judge each line, an object with `source`; - is the standard input")
-        ->type_name("IN");
-    app.add_option("--out", a->out, "where --jsonl and --generate write JSON lines (else: the terminal)")
-        ->type_name("OUT");
-    app.add_option("--generate", a->generate, "write N theorems with proofs")->type_name("N");
-    app.add_option("--seed", a->seed, "the same seed gives the same theorems")->type_name("S");
-    app.add_option("--difficulty", a->difficulty, "only this: D1 to D5")->type_name("D1..D5");
-    app.add_option("--decide", a->decide, "does a proof exist? a formula, a header or a file (.lean)")
-        ->type_name("STATEMENT");
-    app.callback([a, &app] { run(app, *a); });
-}
+struct Lean : Arguments {
+    const CLI::App *verb = nullptr;
+    void options(CLI::App &v) {
+        verb = &v;
+        v.footer(examples);
+        v.add_option("file", file, "a file of theorems with proofs; - is the standard input")
+            ->type_name("FILE");
+        v.add_flag("--goals", goals, "show the goals after each step");
+        v.add_flag("--nat", nat, "level 2: equations on Nat");
+        v.add_option("--jsonl", jsonl, "judge each line, an object with `source`; - is the standard input")
+            ->type_name("IN");
+        v.add_option("--out", out, "where --jsonl and --generate write JSON lines (else: the terminal)")
+            ->type_name("OUT");
+        v.add_option("--generate", generate, "write N theorems with proofs")->type_name("N");
+        v.add_option("--seed", seed, "the same seed gives the same theorems")->type_name("S");
+        v.add_option("--difficulty", difficulty, "only this: D1 to D5")->type_name("D1..D5");
+        v.add_option("--decide", decide, "does a proof exist? a formula, a header or a file (.lean)")
+            ->type_name("STATEMENT");
+    }
+    void run() const { lean::run(*verb, *this); }
+};
 
 }  // namespace lean
+
+void add_lean(CLI::App &program) {
+    add_verb<lean::Lean>(program, "lean",
+                         "Check proofs in a strict subset of Lean 4; generate and decide theorems", "");
+}

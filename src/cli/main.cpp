@@ -2,9 +2,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "src/cli/tokenize.h"
 #include "src/cli/verbs.h"
-#include "src/lean/lean.h"
 
 static const char *first_visit =
     R"(The models of the DeepSeek papers, small enough to read: train, sample, measure, take apart.
@@ -30,7 +28,7 @@ int main(int argc, char **argv) {
     CLI::App program{first_visit};
     program.require_subcommand(0, 1);
     program.footer("`deepseek VERB --help` shows a verb's options and an example.");
-    add_tokenize_verb(program);
+    add_tokenize(program);
     add_train(program);
     add_eval(program);
     add_generate(program);
@@ -44,8 +42,7 @@ int main(int argc, char **argv) {
     add_dump(program);
     add_bench(program);
     add_map(program);
-    lean::lean_verb(
-        *program.add_subcommand("lean", "Check proofs in a subset of Lean 4, generate and decide theorems"));
+    add_lean(program);
     if (argc > 1) return run_command_line(program, argc, argv);
     std::cout << program.help();
     return 0;

@@ -1,5 +1,5 @@
 // deepseek tokenize: see tokens, turn files into ids and back, count, train a tokenizer.
-#include "src/cli/tokenize.h"
+#include "src/cli/verbs.h"
 
 #include <unistd.h>
 
@@ -379,25 +379,31 @@ static void tokenize(const TokenizeOptions &o) {
     if (o.count) totals.print();
 }
 
-void add_tokenize_verb(CLI::App &program) {
-    const auto o = std::make_shared<TokenizeOptions>();
-    CLI::App *verb = program.add_subcommand("tokenize", "text to tokens and back; train a tokenizer");
-    verb->add_option("--tokenizer", o->tokenizer, "bytes, a tokenizer.json, or a folder with one");
-    o->verb = verb;
-    verb->add_option("--text", o->text, "show the tokens of this text");
-    verb->add_option("--in", o->in, "a text file: its ids on one line (with --decode: a file of ids)");
-    verb->add_option("--jsonl", o->jsonl,
+namespace {
+struct Tokenize : TokenizeOptions {
+    void options(CLI::App &v) {
+        verb = &v;
+        v.footer(examples);
+        v.add_option("--tokenizer", tokenizer, "bytes, a tokenizer.json, or a folder with one");
+        v.add_option("--text", text, "show the tokens of this text");
+        v.add_option("--in", in, "a text file: its ids on one line (with --decode: a file of ids)");
+        v.add_option("--jsonl", jsonl,
                      "a JSON string a line: a JSON array of ids a line (with --decode: back)");
-    verb->add_option("--out", o->out, "write here, not to standard output");
-    verb->add_flag("--decode", o->decode, "from ids to text");
-    verb->add_flag("--count", o->count, "print tokens, bytes and bytes per token only");
-    verb->add_option("--color", o->color, "auto, always, never")
-        ->check(CLI::IsMember({"auto", "always", "never"}));
-    verb->add_option("--train", o->train, "learn a tokenizer from this file, or all files of this folder");
-    verb->add_option("--vocab", o->vocab, "its number of tokens, added ones included");
-    verb->add_option("--pretokenizer", o->pretokenizer, "v3, coder, llm, none")
-        ->check(CLI::IsMember({"v3", "coder", "llm", "none"}));
-    verb->add_option("--min-count", o->min_count, "merge only pairs that occur at least this often");
-    verb->footer(examples);
-    verb->callback([o] { tokenize(*o); });
+        v.add_option("--out", out, "write here, not to standard output");
+        v.add_flag("--decode", decode, "from ids to text");
+        v.add_flag("--count", count, "print tokens, bytes and bytes per token only");
+        v.add_option("--color", color, "auto, always, never")
+            ->check(CLI::IsMember({"auto", "always", "never"}));
+        v.add_option("--train", train, "learn a tokenizer from this file, or all files of this folder");
+        v.add_option("--vocab", vocab, "its number of tokens, added ones included");
+        v.add_option("--pretokenizer", pretokenizer, "v3, coder, llm, none")
+            ->check(CLI::IsMember({"v3", "coder", "llm", "none"}));
+        v.add_option("--min-count", min_count, "merge only pairs that occur at least this often");
+    }
+    void run() const { tokenize(*this); }
+};
+}  // namespace
+
+void add_tokenize(CLI::App &program) {
+    add_verb<Tokenize>(program, "tokenize", "Text to tokens and back; train a tokenizer", "");
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+void add_tokenize(CLI::App &program);
 void add_train(CLI::App &program);
 void add_generate(CLI::App &program);
 void add_chat(CLI::App &program);
@@ -20,6 +21,7 @@ void add_check(CLI::App &program);
 void add_tape(CLI::App &program);
 void add_bench(CLI::App &program);
 void add_map(CLI::App &program);
+void add_lean(CLI::App &program);
 
 // Parses, runs the verb that was named, and says what went wrong: the program's exit code.
 int run_command_line(CLI::App &program, int argc, char **argv);

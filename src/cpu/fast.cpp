@@ -89,8 +89,7 @@ static void matmul_backward(const Call &call) {          // dx += dy W,  dW += d
 }
 
 // ---------------------------------------------------------------------------------------- [3] matmul_grouped
-// The list of chunks: rows [from, from + count) of one expert. Chunks never cross
-// from one expert to the next.
+// The list of chunks: rows [from, from + count) of one expert. A chunk never reaches into the next expert.
 struct GroupChunk {
     int e;
     long from, count;

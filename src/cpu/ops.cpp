@@ -52,7 +52,7 @@ void cpu::gather_rows_backward(const Call &c) {
     }
     for_rows(dx.rows(), K * d, [&](long r) {
         for (int k = 0; k < K; k++)
-            if (slot.id(r * K + k) >= 0) add_scaled(dx.row(r), 1, dy.row(slot.id(r * K + k)), d);
+            if (slot.ids(r)[k] >= 0) add_scaled(dx.row(r), 1, dy.row(slot.ids(r)[k]), d);
     });
 }
 
@@ -70,7 +70,7 @@ void cpu::combine_forward(const Call &c) {
     for_rows(z.rows(), K * d, [&](long n) {
         std::fill_n(z.row(n), d, 0);
         for (int k = 0; k < K; k++) {
-            const int s = slot.id(n * K + k);
+            const int s = slot.ids(n)[k];
             if (s >= 0) add_scaled(z.row(n), g.row(n)[k], y.row(s), d);
         }
     });
@@ -83,7 +83,7 @@ void cpu::combine_backward(const Call &c) {
     const int d = y.width(), K = slot.width();
     for_rows(dz.rows(), 2 * K * d, [&](long n) {
         for (int k = 0; k < K; k++) {
-            const int s = slot.id(n * K + k);
+            const int s = slot.ids(n)[k];
             if (s < 0) continue;
             if (dy) add_scaled(dy.row(s), g.row(n)[k], dz.row(n), d);
             if (dg) dg.row(n)[k] += dot(y.row(s), dz.row(n), d);
@@ -174,7 +174,7 @@ void cpu::pick_forward(const Call &c) {
     const View &s = c.in[0], &idx = c.in[1], &y = c.out[0];
     const int K = idx.width();
     for_rows(y.rows(), K, [&](long n) {
-        for (int k = 0; k < K; k++) y.row(n)[k] = idx.id(n * K + k) < 0 ? 0 : s.row(n)[idx.id(n * K + k)];
+        for (int k = 0; k < K; k++) y.row(n)[k] = idx.ids(n)[k] < 0 ? 0 : s.row(n)[idx.ids(n)[k]];
     });
 }
 
@@ -184,7 +184,7 @@ void cpu::pick_backward(const Call &c) {
     const int K = idx.width();
     for_rows(dy.rows(), K, [&](long n) {
         for (int k = 0; k < K; k++)
-            if (idx.id(n * K + k) >= 0) ds.row(n)[idx.id(n * K + k)] += dy.row(n)[k];
+            if (idx.ids(n)[k] >= 0) ds.row(n)[idx.ids(n)[k]] += dy.row(n)[k];
     });
 }
 
@@ -459,7 +459,7 @@ Tensor affine(const Tensor &x, const Tensor &alpha, const Tensor &b) {
 }
 
 void cpu::affine_forward(const Call &c) {
-    const View x = c.in[0], alpha = c.in[1], b = c.in[2], y = c.out[0];
+    const View &x = c.in[0], &alpha = c.in[1], &b = c.in[2], &y = c.out[0];
     const real a = alpha ? alpha[0] : 1;
     for_rows(x.rows(), x.width(), [&](long i) {
         for (int j = 0; j < x.width(); j++) y.row(i)[j] = a * x.row(i)[j] + b[j];
@@ -468,7 +468,8 @@ void cpu::affine_forward(const Call &c) {
 
 // y_i = alpha x_i + b:  dx_i += alpha dy_i,  dalpha += sum_i <x_i, dy_i>  and  db += sum_i dy_i
 void cpu::affine_backward(const Call &c) {
-    const View x = c.in[0], alpha = c.in[1], dx = c.din[0], dalpha = c.din[1], db = c.din[2], dy = c.dout[0];
+    const View &x = c.in[0], &alpha = c.in[1], &dy = c.dout[0];
+    const auto &[dx, dalpha, db] = c.input_gradients<3>();
     const real a = alpha ? alpha[0] : 1;
     const int d = x.width();
     if (dx) for_rows(x.rows(), d, [&](long i) { add_scaled(dx.row(i), a, dy.row(i), d); });

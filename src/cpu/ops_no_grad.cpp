@@ -44,7 +44,7 @@ void cpu::topk_forward(const Call &c) {
     const int E = s.width(), K = c.a.K, size = E / c.a.groups;
     Scratch<real> work(cpu_device, s.rows() * (2 * E + c.a.groups));
     for_rows(s.rows(), (K + c.a.best + 2) * E, [&](long n) {
-        if (pos && pos.id(n) < 0) return (void)std::fill_n(&idx.id(n * K), K, -1);
+        if (pos && pos.id(n) < 0) return (void)std::fill_n(idx.ids(n), K, -1);
         real *score = &work[n * (2 * E + c.a.groups)], *copy = score + E, *group = copy + E;
         for (int i = 0; i < E; i++) score[i] = copy[i] = s.row(n)[i] + (b ? b[i] : 0);
         if (c.a.keep < c.a.groups) {
@@ -58,7 +58,7 @@ void cpu::topk_forward(const Call &c) {
                       [&](int, int g) { std::copy_n(score + g * size, size, copy + g * size); });
             std::copy_n(copy, E, score);
         }
-        take_best(score, E, K, [&](int k, int i) { idx.id(n * K + k) = i; });
+        take_best(score, E, K, [&](int k, int i) { idx.ids(n)[k] = i; });
     });
 }
 

@@ -8,8 +8,8 @@
 // ================================================================================ [1] position and attention
 
 // -------------------------------------------------------------- rope:  pairs turned by the angle pos theta_i
-// Channels first .. first+dims of each head turn, the others pass. Pair i is (x_2i,
-// x_2i+1), or (x_i, x_i+dims/2).
+// Channels first .. first+dims of each head turn, the others pass. Pair i is (x_2i, x_2i+1) or, in half-split
+// order, (x_i, x_i+dims/2).
 Tensor rope(const Tensor &x, const Tensor &pos, const Rope &r) {
     expect(x.shape.rank == 4 && x.shape.rows() == pos.numel() * x.shape[2], "rope: x ", x.shape, " and pos ",
            pos.shape, " do not fit");

@@ -39,9 +39,9 @@ static __global__ void topk_fwd(const __grid_constant__ Call c) {
     SHARED(real, group);
     for (int g = threadIdx.x; g < groups; g += blockDim.x)
         group[g] = sum_of_best(score, g * size, size, c.a.best);
-    for (int k = threadIdx.x; k < K; k += blockDim.x) idx.id(n * K + k) = k;       // valid even among NaNs
+    for (int k = threadIdx.x; k < K; k += blockDim.x) idx.ids(n)[k] = k;       // valid even among NaNs
     if (pos && pos.id(n) < 0) {
-        for (int k = threadIdx.x; k < K; k += blockDim.x) idx.id(n * K + k) = -1;
+        for (int k = threadIdx.x; k < K; k += blockDim.x) idx.ids(n)[k] = -1;
         return;
     }
     barrier();
@@ -56,7 +56,7 @@ static __global__ void topk_fwd(const __grid_constant__ Call c) {
         for (int g = 0; g < groups; g++)
             for (int j = g * size; kept(g) && j < (g + 1) * size; j++)
                 rank += before(score(j), j, score(i), i);
-        if (rank < K) idx.id(n * K + rank) = i;
+        if (rank < K) idx.ids(n)[rank] = i;
     }
 }
 

@@ -10,7 +10,6 @@
 //   Checker::check                a text's verdict, and its steps with their states     checker.cpp
 //   truncate, resume_prompt       what is kept of a proof that went wrong               checker.cpp [5]
 //   Decider, extract, Generator   statements: provable or not, a proof, new ones        theorems.cpp
-//   lean_verb                     `deepseek lean`                                       src/cli/lean.cpp
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -20,10 +19,6 @@
 #include <vector>
 
 #include "src/base/random.h"
-
-namespace CLI {
-class App;
-}
 
 namespace lean {
 
@@ -221,7 +216,4 @@ private:
     struct Memory;
     std::unique_ptr<Memory> memory;
 };
-
-void lean_verb(CLI::App &app);  // `deepseek lean`: adds its options and its action
-
 }  // namespace lean

@@ -167,9 +167,9 @@ long freeze(Model &m, const std::vector<std::string> &patterns) {
         bool hit = false;
         for (size_t i = 0; i < patterns.size(); i++)
             if (fnmatch(patterns[i].c_str(), name.c_str(), 0) == 0) hit = used[i] = true;
-        if (!hit || !w.s->wants_grad) return;
+        if (!hit) return;
+        if (w.s->wants_grad) frozen += w.numel();
         constant(w);
-        frozen += w.numel();
     });
     for (size_t i = 0; i < patterns.size(); i++)
         if (!used[i])

@@ -24,7 +24,7 @@ Model outline(const Config &);                           // shapes alone, nothin
 Model build(const Config &);                             // allocated, zero
 Model initialised(const Config &, uint64_t seed);        // a weight's random numbers depend on its name alone
 Model clone(Model &);                                    // weights of its own: a reference does not follow
-Model sharing(Model &, Precision linear);          // the same weights: a sampler in another precision follows
+Model sharing(Model &, Precision linear);          // the same weights: for rollouts in another precision
 
 // Takes over every weight that `from` has under the same name (another shape is refused), leaves the others.
 struct Adopted {

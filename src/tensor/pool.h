@@ -1,5 +1,4 @@
-// pool.h: blocks of memory in power-of-two bins. After the first training step it
-// asks the system for nothing.
+// pool.h: blocks of memory in power-of-two bins. The system is asked for nothing after a first training step.
 #pragma once
 #include <bit>
 #include <cstddef>

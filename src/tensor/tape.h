@@ -32,9 +32,9 @@ struct NoGrad {                                         // nothing is recorded w
     NoGrad() { recording = false; }
     ~NoGrad() { recording = before; }
 };
-struct TapeGuard {
+struct TapeGuard {                                       // an exception before the backward clears the tape
     ~TapeGuard() { tape.clear(); }
-};                                                      // an exception before the backward clears the tape
+};
 
 void apply(int op, std::initializer_list<Tensor> in, std::initializer_list<Tensor> out, const Attr &a = {});
 void backward(const Tensor &loss);                    // of a scalar: d loss = 1, then every record in reverse

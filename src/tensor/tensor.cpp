@@ -133,7 +133,7 @@ std::vector<int> int_values(const Tensor &t) {
 void assign(const Tensor &t, const std::vector<real> &values) {
     assert((long)values.size() == t.numel() && t.s->type == REALS);
     t.s->home->up(t.s->data, values.data(), values.size() * sizeof(real));
-    t.s->version++;
+    version_of(t)++;
 }
 
 real item(const Tensor &t) {
@@ -144,7 +144,7 @@ real item(const Tensor &t) {
 void copy_into(const Tensor &to, const Tensor &from) {
     assert(to.shape == from.shape && to.s->type == from.s->type);
     device->copy(to.s->data, from.s->data, from.s->n * (from.s->type == REALS ? sizeof(real) : sizeof(int)));
-    to.s->version++;
+    version_of(to)++;
 }
 
 Tensor clone(const Tensor &t) {
@@ -180,12 +180,12 @@ const Tensor &wants_grad(const Tensor &t) {
 const Tensor &parameter(const Tensor &t, const char *name) {
     t.s->wants_grad = true;
     t.s->name = name;
-    ensure_grad(t.s);
     return t;
 }
 
 const Tensor &constant(const Tensor &t) {
     t.s->wants_grad = false;
+    t.s->frozen = true;
     if (t.s->grad) t.s->home->give(t.s->grad, t.s->n * sizeof(real));
     t.s->grad = nullptr;
     return t;

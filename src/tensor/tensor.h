@@ -45,6 +45,7 @@ struct Storage {                     // a block from its device's pool; goes bac
     long n = 0;
     Type type = REALS;
     bool wants_grad = false;
+    bool frozen = false;             // nothing moves it, not even what is no gradient
     Precision precision = f32;       // of a weight's products
     int version = 0;                 // raised by every in-place action; backward refuses what changed since
     const char *name = "";           // the weight's name, or the op that made it
@@ -109,8 +110,8 @@ Tensor reshape(const Tensor &, const Shape &);           // the same block, grad
 Tensor detach(const Tensor &);                           // the same numbers, nothing flows back
 Tensor gradient(const Tensor &);                         // the gradient as a tensor (an alias)
 const Tensor &wants_grad(const Tensor &);                // marks a leaf
-const Tensor &parameter(const Tensor &, const char *name);           // marks a weight: named, gradient kept
-const Tensor &constant(const Tensor &);                 // a frozen weight: no gradient, and no memory for one
+const Tensor &parameter(const Tensor &, const char *name);           // marks a weight: a leaf with a name
+const Tensor &constant(const Tensor &);                  // freezes a weight: no gradient, no memory for one
 void zero_grad(const Tensor &);
 void ensure_grad(Storage *);                             // its gradient exists from now on, zero at first
 int &version_of(const Tensor &);                         // of the block, whichever alias names it

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "src/base/error.h"
+#include "src/cli/verbs.h"
 #include "src/lean/lean.h"
 #include "tests/lean/second_opinion.h"
 
@@ -418,7 +419,7 @@ namespace {
 // Runs `lean` with these arguments: its exit code, and what it printed.
 int verb(std::vector<std::string> arguments, std::string &out) {
     CLI::App app{"deepseek"};
-    lean_verb(*app.add_subcommand("lean"));
+    add_lean(app);
     arguments.insert(arguments.begin(), "lean");
     std::reverse(arguments.begin(), arguments.end());  // CLI11 wants them last first
     std::ostringstream captured, errors;

@@ -160,9 +160,21 @@ TEST_CASE("backward: refuses what was changed in place through a detached handle
     TapeGuard clear;
     const Tensor x = vec({1, 2}), y = vec({3, 4}, "y");
     wants_grad(x);
-    const Tensor loss = sum(mul(x, y));
-    scale_add(detach(y), detach(y), 1, 1);
-    CHECK(error_of([&] { backward(loss); }) != "");
+    const std::function<void()> changes[] = {[&] { scale_add(detach(y), detach(y), 1, 1); },
+                                             [&] { assign(detach(y), {5, 6}); },
+                                             [&] { copy_into(detach(y), x); }};
+    for (const auto &change : changes) {
+        const Tensor loss = sum(mul(x, y));
+        change();
+        CHECK(error_of([&] { backward(loss); }) != "");
+    }
+}
+
+TEST_CASE("a weight has no gradient's memory before a backward reaches it: who only reads it pays nothing") {
+    const Tensor W = parameter(vec({1, 2}), "W");
+    CHECK(!W.s->grad);
+    backward(sum(mul(W, vec({3, 4}))));
+    CHECK(values(gradient(W)) == std::vector<real>{3, 4});
 }
 
 TEST_CASE("apply: refuses an op in place while recording, if an input wants a gradient") {
@@ -240,7 +252,7 @@ void training_step(const Leaves &w) {
 
 TEST_CASE("pool: a step returns all its blocks, and after the first the system is asked for nothing") {
     const Leaves w = {randn({5, 8}, "E", 1), randn({8, 8}, "W", 2), randn({8}, "g", 3)};
-    for (const Tensor &weight : w) parameter(weight, weight.s->name);
+    for (const Tensor &weight : w) ensure_grad(parameter(weight, weight.s->name).s);
     for (Kernels kernels : {Kernels::plain, Kernels::fast}) {
         WithKernels use(kernels);
         const PoolReport before = pool_report(cpu_device);
