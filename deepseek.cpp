@@ -7,7 +7,7 @@
 //
 //   [1] the dense block: RMSNorm, RoPE, attention, SwiGLU      DeepSeek LLM (2401.02954) section 2.2
 //   [2] Multi-head Latent Attention                            DeepSeek-V2 (2405.04434) section 2.1
-//   [3] DeepSeekMoE with loss-free balancing                  MoE (2401.06066), V3 (2412.19437) section 2.1.2
+//   [3] DeepSeekMoE, its balance losses, loss-free balancing   MoE (2401.06066), V2 2.2, V3 (2412.19437) 2.1.2
 //   [4] the model: blocks, trunk                               V3 section 2.1
 //   [5] multi-token prediction                                 V3 section 2.2
 #include "deepseek.h"
@@ -107,11 +107,12 @@ Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &
     return matmul(merge(matmul_heads(o_c, W_UV)), w.W_O);                            // V2 (11) and (19)
 }
 
-// [3] DeepSeekMoE with loss-free balancing                           DeepSeek-V3 section 2.1.2, eq. (12)-(20)
+// [3] DeepSeekMoE           MoE (3)-(17), DeepSeek-V2 section 2.2 (20)-(31), DeepSeek-V3 section 2.1.2 (12)-(20)
 //
-// Each token goes through the shared experts and through its K_r best routed experts. The selection bias b
-// only chooses; gates come from the unbiased s. The chosen rows are sorted by expert, multiplied group by
-// group, and gathered again with their gates.
+// Each token goes through the shared experts and through its K_r best routed experts. Who is chosen: the best
+// by s of all experts (MoE), of the M best devices' (V2), or by s plus a selection bias b that only chooses
+// (V3: gates come from the unbiased s). GShard is K_r = 2 without shared experts, Switch K_r = 1; a hash layer
+// has no gate. The chosen rows are sorted by expert, multiplied group by group, and gathered again.
 // Shapes: u (B,T,d) = (N,d) rows   s (N,N_r)   idx, slot, g (N,K_r)   rows sorted by expert (N K_r, ...)
 //
 // The gate's gradient, put together from its ops. With y = sum_k g_k E_k(u), g_k = rho s_k / S, S the sum of
@@ -119,41 +120,68 @@ Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &
 //     combine          dg_k = <E_k(u), dy>
 //     normalize_rows   ds_k = (rho dg_k - sum_j dg_j g_j) / S    an expert gains what it does better than
 //     pick, sigmoid    dz_k = s_k (1 - s_k) ds_k                     the mean; who was not chosen, nothing
-static Tensor routed(const MoE &w, const Tensor &u, const Dispatch &to, const Tensor &g) {
-    Tensor x = gather_rows(u, to.token, to.slot);                                    // (N K_r,d)
-    Tensor a = swiglu(matmul_grouped(x, w.W_g, to.offsets), matmul_grouped(x, w.W_u, to.offsets));
-    return combine(matmul_grouped(a, w.W_2, to.offsets), to.slot, g);                // V3 (12)   routed
-}
-
-// L_Bal = alpha sum_i f_i P_i, the mean over sequences: linear in s', with constants f_i.        V3 (17)-(20)
-static Tensor balance_loss(const Config &c, const Tensor &s, const Tensor &idx, const Step &step) {
-    const bool printed = c.counted == Counted::unbiased;                             // else [code]: selected
-    Tensor chosen = printed ? topk(s, {}, {.K = c.K_r}, step.pos) : idx;             // V3 (18)
-    Tensor s_prime = c.gate == Gate::sigmoid ? normalize_rows(s, 1, 1e-20) : s;      // V3 (19)
-    Tensor f = balance(chosen, c.N_r, step.pos.shape[1], c.alpha * step.aux->share);
-    return weighted_sum(s_prime, f);                                                 // V3 (17)
+// With a softmax gate, not normalised, g_k = rho s_k, and its denominator reaches every expert:
+//     pick, softmax    dz_i = s_i (ds_i - sum_j s_j ds_j)
+static Tensor affinity(const MoE &w, const Config &c, const Tensor &u) {
+    if (c.gate == Gate::hash) return {};
+    Tensor z = matmul(u, w.e);
+    return c.gate == Gate::sigmoid ? sigmoid(z) : softmax(z);                        // V3 (15)   MoE (5)
 }
 
 // Which experts: a token's own choice, or one that was recorded and is imposed.
 static Tensor choice(const MoE &w, const Config &c, const Tensor &s, const Step &step) {
     if (step.imposed) return step.imposed->at(step.aux->routing.size());
-    return topk(s, w.b, {c.K_r, c.groups, c.M, c.group_best}, step.pos);             // V3 (16)   node-limited
+    if (!s) return hash_route(step.ids, c.N_r, step.pos);                            // MoE 4.1.2
+    return topk(s, w.b, {c.K_r, c.groups, c.M, c.group_best}, step.pos);             // V3 (16)   MoE (10)
+}
+
+static Tensor gates(const Config &c, const Tensor &s, const Tensor &idx) {
+    if (!s) return {};                                                               // by hash: 1
+    Tensor g_prime = pick(s, idx);                                                   // V3 (14)   MoE (10)
+    return c.norm_gates ? normalize_rows(g_prime, c.rho, 1e-20) : times(g_prime, c.rho);        // V3 (13)
+}
+
+static Tensor routed(const MoE &w, const Tensor &u, const Dispatch &to, const Tensor &g) {
+    Tensor x = gather_rows(u, to.token, to.slot);                                    // (N K_r,d)
+    Tensor a = swiglu(matmul_grouped(x, w.W_g, to.offsets), matmul_grouped(x, w.W_u, to.offsets));
+    return combine(matmul_grouped(a, w.W_2, to.offsets), to.slot, g);                // MoE (9)   routed
+}
+
+// Each is alpha sum_g f_g P_g over groups of experts, linear in s', with constants f_g; the mean over
+// sequences.
+static void balance_losses(const Config &c, const Tensor &s, const Tensor &idx, const Step &step) {
+    if (!s) return;
+    const int T = step.pos.shape[1];
+    const double share = step.aux->share;
+    Tensor s_prime = c.gate == Gate::sigmoid ? normalize_rows(s, 1, 1e-20) : s;      // V3 (19)
+    const auto add_loss = [&](const char *name, const Tensor &f) {
+        step.aux->losses.push_back({name, weighted_sum(s_prime, f)});
+    };
+    if (c.alpha > 0) {
+        const bool printed = c.counted == Counted::unbiased;                         // else [code]: selected
+        Tensor chosen = printed ? topk(s, {}, {.K = c.K_r}, step.pos) : idx;         // V3 (18)
+        add_loss("balance", balance(chosen, c.N_r, T, c.alpha * share));             // V3 (17)   MoE (12)
+    }
+    if (c.alpha_dev > 0)
+        add_loss("balance_dev", balance(idx, c.N_r, T, c.alpha_dev * share, c.groups));          // MoE (15)
+    if (c.alpha_comm > 0)
+        add_loss("balance_comm", balance(idx, c.N_r, T, c.alpha_comm * share, c.groups, c.M));   // V2 (29)
 }
 
 Tensor moe(const MoE &w, const Config &c, const Tensor &h, const Step &step) {
     Tensor u = reshape(h, {h.shape.rows(), c.d});
-    Tensor z = matmul(u, w.e);
-    Tensor s = c.gate == Gate::sigmoid ? sigmoid(z) : softmax(z);                    // V3 (15)   MoE (5)
+    Tensor s = affinity(w, c, u);
     Tensor idx = choice(w, c, s, step);
-    Tensor g_prime = pick(s, idx);                                                   // V3 (14)
-    Tensor g = c.norm_gates ? normalize_rows(g_prime, c.rho, 1e-20) : times(g_prime, c.rho);  // V3 (13)
-    Dispatch to = dispatch(idx, c.N_r);
+    Tensor g = gates(c, s, idx);
+    const bool drops = c.capacity > 0 && step.exempt && s;                           // V2 2.2.4   in training
+    Tensor kept = drops ? drop(s, idx, step.exempt, c.groups, c.capacity) : idx;
+    Dispatch to = dispatch(kept, c.N_r);
     if (step.aux) {
-        step.aux->routing.push_back({s, idx, to.counts});
-        if (c.alpha > 0) step.aux->losses.push_back({"balance", balance_loss(c, s, idx, step)});
+        step.aux->routing.push_back({s, idx, drops ? dispatch(idx, c.N_r).counts : to.counts, to.counts});
+        balance_losses(c, s, idx, step);
     }
     Tensor y = routed(w, u, to, g);
-    if (c.N_s > 0) y = add(ffn(w.shared, u), y);                                     // V3 (12)   shared
+    if (c.N_s > 0) y = add(ffn(w.shared, u), y);                                     // MoE (9)   shared
     return reshape(y, h.shape);
 }
 

@@ -74,7 +74,7 @@ static __global__ void combine_fwd(const __grid_constant__ Call c) {
     if (e >= z.numel()) return;
     z[e] = 0;
     for (int k = 0; k < K; k++)
-        if (slot.ids(n)[k] >= 0) z[e] += g.row(n)[k] * y.row(slot.ids(n)[k])[j];
+        if (slot.ids(n)[k] >= 0) z[e] += (g ? g.row(n)[k] : 1) * y.row(slot.ids(n)[k])[j];
 }
 
 void gpu::combine_forward(const Call &c) {
@@ -89,7 +89,7 @@ static __global__ void combine_bwd(const __grid_constant__ Call c) {
     if (s < 0) return;
     real sum = 0;
     for (int j = threadIdx.x; j < y.width(); j += blockDim.x) {
-        if (dy) dy.row(s)[j] += g[nk] * dz.row(n)[j];
+        if (dy) dy.row(s)[j] += (g ? g[nk] : 1) * dz.row(n)[j];
         sum += y.row(s)[j] * dz.row(n)[j];
     }
     sum = block_sum(sum);

@@ -20,8 +20,8 @@
 // ========================================================================================= [1] configuration
 
 enum class Attention { MHA, GQA, MLA };
-enum class Gate { softmax, sigmoid };
-enum class Counted { selected, unbiased };               // which top-K the sequence-wise loss counts
+enum class Gate { softmax, sigmoid, hash };              // hash: no gate, an expert by the token's id
+enum class Counted { selected, unbiased };               // which top-K the expert-level loss counts
 
 // The papers' symbols, with the released config.json's name beside them. One table in src/model/config.cpp
 // parses, prints, validates and saves these fields. Presets are lists of fields: data/presets/*.preset.
@@ -72,9 +72,14 @@ struct Config {
     Gate gate = Gate::sigmoid;      //                                               scoring_func
     bool norm_gates = true;         // gates of the chosen sum to rho                norm_topk_prob
     double rho = 1;                 // routed scaling                                routed_scaling_factor
-    double alpha = 1e-4;            // weight of the sequence-wise balance loss
+    bool selection_bias = true;     // a bias helps to choose: loss-free balancing   topk_method: noaux_tc
+    double gamma = 1e-3;            // its speed
+    double alpha = 1e-4;            // weight of the expert-level balance loss, by sequence
+    double alpha_dev = 0;           // of the device-level loss: groups are devices
+    double alpha_comm = 0;          // of the communication loss
     Counted counted = Counted::selected;
-    double gamma = 1e-3;            // speed of the selection bias
+    double capacity = 0;            // of a device in training, in average loads; 0: no choice is dropped
+    double exempt = 0.1;            // share of sequences that lose none
 
     int D = 0;                      // depth of multi-token prediction               num_nextn_predict_layers
     double lambda = 0.3;            // weight of its loss
@@ -82,6 +87,7 @@ struct Config {
     Precision linear = f32;         // of products with matrices: f32, bf16          (router, head: f32)
 
     bool has_experts(int layer) const { return N_r > 0 && layer >= n_dense; }
+    bool has_selection_bias() const { return selection_bias && gate != Gate::hash; }
 };
 
 // ======================================================================================= [2] weights, models
@@ -90,7 +96,7 @@ struct MHA { Tensor W_Q, W_K, W_V, W_O, b_Q, b_K, b_V, b_O; };          // b: ab
 struct MLA { Tensor W_DQ, g_q, W_UQ, W_QR, W_DKV, g_kv, W_KR, W_UK, W_UV, W_O; };    // d_cq = 0: no W_DQ, g_q
 struct FFN { Tensor W_g, W_u, W_2, b_g, b_u, b_2; };      // (d_ff,d), (d_ff,d), (d,d_ff); b: as in MHA
 struct MoE {
-    Tensor e, b;                                       // centroids (N_r,d); selection bias (N_r), not trained
+    Tensor e, b;                            // centroids (N_r,d), selection bias (N_r); absent when not used
     Tensor W_g, W_u, W_2;                                // (N_r,d_e,d), (N_r,d_e,d), (N_r,d,d_e)
     FFN shared;                                          // N_s experts are one of N_s times the width
 };
@@ -122,7 +128,10 @@ struct Caches { std::vector<LayerCache> layers; };
 
 // ================================================================= [3] what a layer must know, and tells
 
-struct Routing { Tensor s, idx, counts; };            // a router's scores, choices, and tokens of each expert
+struct Routing {                                         // of a router
+    Tensor s, idx;                                       // scores (none by hash), choices
+    Tensor counts, processed;                            // of each expert: its choices, and those not dropped
+};
 struct Term {                                            // a scalar of the loss
     std::string name;
     Tensor value;
@@ -141,6 +150,7 @@ struct Step {
     Caches *past = nullptr;
     Aux *aux = nullptr;
     const std::vector<Tensor> *imposed = nullptr;  // choices of experts, router by router, instead of its own
+    Tensor exempt = {};              // (B,T), in training: 1 where no choice may be dropped
 };
 
 // ============================================================================ [4] layers, and the models

@@ -142,9 +142,9 @@ std::vector<std::string> Optimiser::untouched() const {
 static std::vector<const MoE *> routers(const Model &m) {
     std::vector<const MoE *> list;
     for (const Block &b : m.blocks)
-        if (b.moe.e) list.push_back(&b.moe);
+        if (b.moe.W_g) list.push_back(&b.moe);
     for (const MTP &k : m.mtp)
-        if (k.block.moe.e) list.push_back(&k.block.moe);
+        if (k.block.moe.W_g) list.push_back(&k.block.moe);
     return list;
 }
 
@@ -158,19 +158,22 @@ double max_violation(const std::vector<std::vector<int>> &load) {
 }
 
 // The load is that of the whole step, all micro-batches together.            loss-free balancing, Algorithm 1
-static void add_load(std::vector<Tensor> &load, const Aux &aux) {
+struct Load { Tensor counts, processed; };               // of a router, by expert
+static void add_load(std::vector<Load> &load, const Aux &aux) {
     NoGrad off;
     for (size_t i = 0; i < aux.routing.size(); i++) {
-        if (i == load.size()) load.push_back(zero_ints(aux.routing[i].counts.shape, "load"));
-        scale_add(load[i], aux.routing[i].counts, 1, 1);
+        const Routing &r = aux.routing[i];
+        if (i == load.size()) load.push_back({zero_ints(r.counts.shape), zero_ints(r.counts.shape)});
+        scale_add(load[i].counts, r.counts, 1, 1);
+        scale_add(load[i].processed, r.processed, 1, 1);
     }
 }
 
-static void update_biases(Model &m, const std::vector<Tensor> &load) {
+static void update_biases(Model &m, const std::vector<Load> &load) {
     NoGrad off;
     const auto list = routers(m);
     for (size_t i = 0; i < load.size() && m.c.gamma > 0; i++)
-        if (!list[i]->b.s->frozen) bias_update(list[i]->b, load[i], m.c.gamma);
+        if (list[i]->b && !list[i]->b.s->frozen) bias_update(list[i]->b, load[i].counts, m.c.gamma);
 }
 
 double StepReport::term(const std::string &name) const {
@@ -181,8 +184,18 @@ double StepReport::term(const std::string &name) const {
 
 Training::Training(const TrainOptions &options, Model &&m) : o(options), policy(std::move(m)) {}
 
+// Of all choices, those that found no room.                                                      V2 2.2.4
+static double dropped_share(const std::vector<Load> &load) {
+    long chosen = 0, processed = 0;
+    for (const Load &router : load) {
+        for (int n : int_values(router.counts)) chosen += n;
+        for (int n : int_values(router.processed)) processed += n;
+    }
+    return chosen ? 1 - (double)processed / chosen : 0;
+}
+
 // Only here does anything wait for the device.
-static StepReport report(const std::vector<Losses> &parts, const std::vector<Tensor> &load,
+static StepReport report(const std::vector<Losses> &parts, const std::vector<Load> &load,
                          const Optimiser &opt) {
     StepReport r = {};
     for (const Losses &l : parts) {
@@ -194,7 +207,7 @@ static StepReport report(const std::vector<Losses> &parts, const std::vector<Ten
             at->second += item(term.value);
         }
     }
-    for (const Tensor &counts : load) r.load.push_back(int_values(counts));
+    for (const Load &router : load) r.load.push_back(int_values(router.counts));
     r.max_vio = max_violation(r.load);
     r.gradient_norm = std::sqrt(item(opt.norm2));
     return r;
@@ -209,9 +222,9 @@ StepReport Training::train_step(const std::function<Examples(long position)> &re
     }
     policy.optimiser.zero_grad();
     std::vector<Losses> parts;
-    std::vector<Tensor> load;
+    std::vector<Load> load;
     long tokens = 0;
-    const std::vector<Batch> batches = make_batches(lists, policy.model.c.D);
+    const std::vector<Batch> batches = make_batches(lists, policy.model.c);
     for (const Batch &b : batches) {
         TapeGuard clear;
         Aux aux;
@@ -224,6 +237,7 @@ StepReport Training::train_step(const std::function<Examples(long position)> &re
     const double lr = learning_rate(o, step);
     policy.optimiser.step(o, lr, (int)step + 1);
     StepReport r = report(parts, load, policy.optimiser);
+    if (policy.model.c.capacity > 0) r.terms.push_back({"dropped", dropped_share(load)});
     if (!std::isfinite(r.gradient_norm))
         fail(cat("step ", step + 1, " was not taken: its loss is ", r.loss, ", the norm of its gradient ",
                  r.gradient_norm),

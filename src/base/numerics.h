@@ -168,6 +168,9 @@ BOTH real rope_frequency(const RopeAngle &a, int i) {
 // Does candidate i with score a come before candidate j with score b?  Equal scores: the lower index.
 BOTH bool before(real a, int i, real b, int j) { return a > b || (a == b && i < j); }
 
+// What each of D groups may take of all that was chosen, in even shares.
+BOTH long room_of(double capacity, long chosen, int D) { return (long)ceil(capacity * chosen / D); }
+
 // ----------------------------------------------------------------------------- [4] sets over the vocabulary
 // Bits, 32 ids a word: id v is bit v % 32 of word v / 32.
 BOTH int set_words(int V) { return (V + 31) / 32; }

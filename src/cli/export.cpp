@@ -9,7 +9,7 @@
 
 namespace {
 struct Export {
-    std::string model, out, dtype = "f32";
+    std::string model, out, dtype = "f32", type;
     size_t shard_size = 0;
     Common common;
 
@@ -19,6 +19,9 @@ struct Export {
         v.add_option("--dtype", dtype, "of the weights: f32, bf16 or f16, rounded to the nearest")
             ->check(CLI::IsMember({"f32", "bf16", "f16"}))
             ->capture_default_str();
+        v.add_option("--type", type,
+                     "model_type of config.json; refused by name if it cannot say all of the model")
+            ->check(CLI::IsMember({"llama", "qwen2", "deepseek_v2", "deepseek_v3", "deepseek_edu"}));
         v.add_option("--shard-size", shard_size, "of a file at most: 500MB, 2GB; 0: all in one file")
             ->transform(CLI::AsSizeValue(true))
             ->capture_default_str();
@@ -37,11 +40,11 @@ struct Export {
             if (exists(out + "/" + file))
                 fail("--out " + out + ": a model is already there (" + file + ")", "name another folder");
         Model m = load_model(model);
-        save_model(m, out, {dtypes.at(dtype), (long)shard_size});
+        save_model(m, out, {dtypes.at(dtype), (long)shard_size, type});
         copy_the_rest();
-        const std::string type = model_type(m.c);
-        std::cout << out << ": " << type << ", " << dtype
-                  << (type == "deepseek_edu" ? "; no other program computes this model\n" : "\n");
+        const std::string written = type.empty() ? model_type(m.c) : type;
+        std::cout << out << ": " << written << ", " << dtype
+                  << (written == "deepseek_edu" ? "; no other program computes this model\n" : "\n");
     }
 };
 }  // namespace

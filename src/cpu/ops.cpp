@@ -58,7 +58,7 @@ void cpu::gather_rows_backward(const Call &c) {
 
 // ---------------------------------------------------------------- combine:  z_n = sum_k g_nk y[slot_nk]
 Tensor combine(const Tensor &y, const Tensor &slot, const Tensor &g) {
-    expect(slot.shape == g.shape, "combine: slot ", slot.shape, " and g ", g.shape, " differ");
+    expect(!g || slot.shape == g.shape, "combine: slot ", slot.shape, " and g ", g.shape, " differ");
     Tensor z = reals({slot.shape[0], y.shape[1]});
     apply(op_combine, {y, slot, g}, {z});
     return z;
@@ -71,7 +71,7 @@ void cpu::combine_forward(const Call &c) {
         std::fill_n(z.row(n), d, 0);
         for (int k = 0; k < K; k++) {
             const int s = slot.ids(n)[k];
-            if (s >= 0) add_scaled(z.row(n), g.row(n)[k], y.row(s), d);
+            if (s >= 0) add_scaled(z.row(n), g ? g.row(n)[k] : 1, y.row(s), d);
         }
     });
 }
@@ -85,7 +85,7 @@ void cpu::combine_backward(const Call &c) {
         for (int k = 0; k < K; k++) {
             const int s = slot.ids(n)[k];
             if (s < 0) continue;
-            if (dy) add_scaled(dy.row(s), g.row(n)[k], dz.row(n), d);
+            if (dy) add_scaled(dy.row(s), g ? g.row(n)[k] : 1, dz.row(n), d);
             if (dg) dg.row(n)[k] += dot(y.row(s), dz.row(n), d);
         }
     });

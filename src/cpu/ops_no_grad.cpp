@@ -1,4 +1,4 @@
-// ops_no_grad.cpp: the ops without a gradient, on the CPU. Some choose (topk, dispatch, balance, sample):
+// ops_no_grad.cpp: the ops without a gradient, on the CPU. Some choose (topk, hash_route, drop, dispatch, balance, sample):
 // their integers are constants for the backward. Some write into their first operands (append, adamw,
 // sum_squares, scale_add, bias_update). They are ops, and not host code, so that a step never waits for the
 // host, and so that CUDA's versions (ops_no_grad.cu, same names, same order) are compared with these.
@@ -62,6 +62,56 @@ void cpu::topk_forward(const Call &c) {
     });
 }
 
+// ---------------------------------------------------------------- hash_route:  an expert by the token's id
+// Hash layers, a baseline of DeepSeekMoE: which expert a token goes to is fixed before training.
+Tensor hash_route(const Tensor &ids, int E, const Tensor &pos) {
+    expect(!pos || pos.numel() == ids.numel(), "hash_route: ids ", ids.shape, " and pos ", pos.shape,
+           " do not fit");
+    Tensor idx = ints({ids.numel(), 1});
+    apply(op_hash_route, {ids, pos}, {idx}, {.n = E});
+    return idx;
+}
+
+void cpu::hash_route_forward(const Call &c) {
+    const View &ids = c.in[0], &pos = c.in[1], &idx = c.out[0];
+    for (long i = 0; i < ids.numel(); i++)
+        idx.id(i) = pos && pos.id(i) < 0 ? -1 : (int)(mix(ids.id(i)) % c.a.n);
+}
+
+// ------------------------------------------------- drop:  what a group has no room for, lowest affinity first
+// V2 section 2.2.4. A group of experts (a device) takes its most affine choices, up to `capacity` times what
+// all groups get on average. Exempt rows lose nothing; they come first, so they do take room. Ties: the
+// lower index stays. A dropped choice is -1.
+Tensor drop(const Tensor &s, const Tensor &idx, const Tensor &exempt, int D, double capacity) {
+    expect(idx.shape.rank == 2 && s.shape.rank == 2 && idx.shape[0] == s.shape[0], "drop: s ", s.shape,
+           " and idx ", idx.shape, " do not fit");
+    expect(!exempt || exempt.numel() == s.shape[0], "drop: s ", s.shape, " and exempt ", exempt.shape,
+           " do not fit");
+    expect(D >= 1 && s.shape[1] % D == 0, "drop: ", s.shape[1], " experts are not ", D, " equal groups");
+    Tensor kept = ints(idx.shape);
+    apply(op_drop, {s, idx, exempt}, {kept}, {.groups = D, .capacity = capacity});
+    return kept;
+}
+
+void cpu::drop_forward(const Call &c) {
+    const View &s = c.in[0], &idx = c.in[1], &exempt = c.in[2], &kept = c.out[0];
+    const int K = idx.width(), size = s.width() / c.a.groups, M = (int)idx.numel();
+    Scratch<int> order(cpu_device, M), used(cpu_device, c.a.groups);
+    int chosen = 0;
+    for (int i = 0; i < M; i++)
+        if (idx.id(i) >= 0) order[chosen++] = i;
+    const auto safe = [&](int i) { return exempt && exempt.id(i / K); };
+    const auto affinity = [&](int i) { return s.row(i / K)[idx.id(i)]; };
+    std::stable_sort(order.p, order.p + chosen, [&](int i, int j) {          // stays inside among NaNs, too
+        return safe(i) != safe(j) ? safe(i) : before(affinity(i), i, affinity(j), j);
+    });
+    const long room = room_of(c.a.capacity, chosen, c.a.groups);
+    std::fill_n(used.p, c.a.groups, 0);
+    std::copy_n(&idx.id(0), M, &kept.id(0));
+    for (int k = 0; k < chosen; k++)
+        if (used[idx.id(order[k]) / size]++ >= room && !safe(order[k])) kept.id(order[k]) = -1;
+}
+
 // ---------------------------------------------------------------- dispatch:  stable counting sort by expert
 // (n, k) with expert e goes to slot offsets[e] + how many before it chose e; -1 goes nowhere (slot -1). token
 // names the row of each slot; slots past the last used one name row 0, and matmul_grouped writes 0 there.
@@ -89,14 +139,22 @@ void cpu::dispatch_forward(const Call &c) {
     }
 }
 
-// ---------------------------------------------------------------- balance:  w_ti = a/T f_i
-// The sequence-wise loss is alpha sum_i f_i P_i with P_i = 1/T sum_t s'_ti, averaged over the sequences: it
-// is linear in s', with constants w. Here a = alpha / number of sequences, and f_i = N_r / (K_r T) times how
-// many of the sequence's tokens chose i. T counts the real tokens: a row of -1 is padding.      V3 (17)-(20)
-Tensor balance(const Tensor &idx, int E, int T, double alpha) {
+// ---------------------------------------------------------------- balance:  w_ti = a/T f, of the group of i
+// A balance loss is alpha sum_g f_g P_g over D groups of experts, P_g = 1/T sum_t s'_t of its experts, averaged
+// over the sequences: it is linear in s', with constants w. Here a = alpha / number of sequences, and f_g is
+// the load of a group relative to an even one:
+//     f_g = D / (K T) choices of it             every expert a group: V3 (17)-(20), MoE (12)-(14), V2 (23)-(25)
+//                                               a device a group: MoE (15)-(17), V2 (26)-(28)
+//     f_g = D / (M T) tokens that reach it      V2 (29)-(31)
+// T counts the real tokens: a row of -1 is padding.
+Tensor balance(const Tensor &idx, int E, int T, double alpha, int D, int M) {
     expect(T > 0 && idx.shape[0] % T == 0, "balance: ", idx.shape[0], " tokens are no sequences of ", T);
+    if (D == 0) D = E;
+    expect(D >= 1 && E % D == 0, "balance: ", E, " experts are not ", D, " equal groups");
     Tensor w = reals({idx.shape[0], E});
-    apply(op_balance, {idx}, {w}, {.a = alpha * T / idx.shape[0], .n = E, .T = T});
+    apply(
+        op_balance, {idx}, {w},
+        {.a = alpha * T / idx.shape[0], .n = E, .groups = D, .keep = std::max(M, 1), .once = M > 0, .T = T});
     return w;
 }
 
@@ -105,25 +163,31 @@ static bool is_padding(const View &idx, long row) {
     return std::all_of(k, k + idx.width(), [](int i) { return i < 0; });
 }
 
+// Is choice k of a token its first one in that group?
+static bool reaches_first(const int *idx, int k, int size) {
+    for (int earlier = 0; earlier < k; earlier++)
+        if (idx[earlier] >= 0 && idx[earlier] / size == idx[k] / size) return false;
+    return true;
+}
+
 void cpu::balance_forward(const Call &c) {
     const View &idx = c.in[0], &w = c.out[0];
-    const int E = c.a.n, T = c.a.T, K = idx.width();
-    Scratch<real> f(cpu_device, w.numel() / T);
+    const int E = c.a.n, T = c.a.T, K = idx.width(), D = c.a.groups, size = E / D;
+    Scratch<real> f(cpu_device, w.rows() / T * D);
     for_rows(idx.shape[0] / T, T * (K + E), [&](long b) {
-        real *f_b = &f[b * E];
+        real *f_b = &f[b * D];
         int real_tokens = 0;
-        std::fill_n(f_b, E, 0);
+        std::fill_n(f_b, D, 0);
         for (long n = b * T; n < (b + 1) * T; n++) {
             real_tokens += !is_padding(idx, n);
-            for (long i = n * K; i < (n + 1) * K; i++)
-                if (idx.id(i) >= 0) f_b[idx.id(i)] += 1;
+            for (int k = 0; k < K; k++)
+                if (idx.ids(n)[k] >= 0 && (!c.a.once || reaches_first(idx.ids(n), k, size)))
+                    f_b[idx.ids(n)[k] / size] += 1;
         }
-        const double T_real = std::max(1, real_tokens);
-        for (int e = 0; e < E; e++) f_b[e] *= (real)(c.a.a / T_real * E / (K * T_real));
-        for (long n = b * T; n < (b + 1) * T; n++) {
-            if (is_padding(idx, n)) std::fill_n(w.row(n), E, 0);
-            else std::copy_n(f_b, E, w.row(n));
-        }
+        const double T_real = std::max(1, real_tokens), even = (c.a.once ? c.a.keep : K) * T_real / D;
+        for (int g = 0; g < D; g++) f_b[g] *= (real)(c.a.a / T_real / even);
+        for (long n = b * T; n < (b + 1) * T; n++)
+            for (int i = 0; i < E; i++) w.row(n)[i] = is_padding(idx, n) ? 0 : f_b[i / size];
     });
 }
 
@@ -150,7 +214,7 @@ void cpu::sample_forward(const Call &c) {
     for (long n = 0; n < z.rows(); n++) {
         const real *row = z.row(n);
         std::iota(order.p, order.p + V, 0);
-        std::sort(order.p, order.p + V, [&](int i, int j) { return before(row[i], i, row[j], j); });
+        std::stable_sort(order.p, order.p + V, [&](int i, int j) { return before(row[i], i, row[j], j); });
         const auto weight = [&](int v) { return exp((double)(row[v] - row[order[0]]) / T); };
         double mass = 0, reached = 0;
         for (int k = 0; k < top_k; k++) mass += weight(order[k]);

@@ -1,4 +1,4 @@
-// ops_no_grad.cu: the ops without a gradient, on CUDA: those that choose (topk, dispatch, balance, sample)
+// ops_no_grad.cu: the ops without a gradient, on CUDA: those that choose (topk, hash_route, drop, dispatch, balance, sample)
 // and those that write into their first operands (append, adamw, sum_squares, scale_add, bias_update).
 //
 // The same names and the same order as src/cpu/ops_no_grad.cpp, where formulas and wrappers stand. The
@@ -64,6 +64,40 @@ void gpu::topk_forward(const Call &c) {
     launch(topk_fwd, c.in[0].rows(), threads_for(c.in[0].width()), c.a.groups * sizeof(real), c);
 }
 
+// ---------------------------------------------------------------- hash_route:  an expert by the token's id
+static __global__ void hash_route_fwd(const __grid_constant__ Call c) {
+    const View &ids = c.in[0], &pos = c.in[1], &idx = c.out[0];
+    const long i = element();
+    if (i < ids.numel()) idx.id(i) = pos && pos.id(i) < 0 ? -1 : (int)(mix(ids.id(i)) % c.a.n);
+}
+
+void gpu::hash_route_forward(const Call &c) {
+    launch(hash_route_fwd, blocks_for(c.in[0].numel()), per_block, 0, c);
+}
+
+// ------------------------------------------------- drop:  what a group has no room for, lowest affinity first
+// A block has a choice, and counts those of its group that come before it.
+static __global__ void drop_fwd(const __grid_constant__ Call c) {
+    const View &s = c.in[0], &idx = c.in[1], &exempt = c.in[2], &kept = c.out[0];
+    const int K = idx.width(), size = s.width() / c.a.groups, M = (int)idx.numel(), i = blockIdx.x;
+    const auto safe = [&](int j) { return exempt && exempt.id(j / K); };
+    const auto affinity = [&](int j) { return s.row(j / K)[idx.id(j)]; };
+    int chosen = 0, earlier = 0;
+    for (int j = threadIdx.x; j < M; j += blockDim.x) {
+        chosen += idx.id(j) >= 0;
+        if (idx.id(j) < 0 || idx.id(i) < 0 || idx.id(j) / size != idx.id(i) / size) continue;
+        earlier += safe(i) != safe(j) ? safe(j) : before(affinity(j), j, affinity(i), i);
+    }
+    chosen = block_sum(chosen);
+    earlier = block_sum(earlier);
+    if (threadIdx.x > 0) return;
+    kept.id(i) = earlier < room_of(c.a.capacity, chosen, c.a.groups) || safe(i) ? idx.id(i) : -1;
+}
+
+void gpu::drop_forward(const Call &c) {
+    launch(drop_fwd, c.in[1].numel(), threads_for(c.in[1].numel()), 0, c);
+}
+
 // ---------------------------------------------------------------- dispatch:  stable counting sort by expert
 static __global__ void dispatch_count(const __grid_constant__ Call c) {            // a block has an expert
     const View &idx = c.in[0], &counts = c.out[3];
@@ -113,27 +147,33 @@ void gpu::dispatch_forward(const Call &c) {
     launch(dispatch_fwd, c.a.n + 1, threads, threads * sizeof(int), c);
 }
 
-// ---------------------------------------------------------------- balance:  w_ti = a/T f_i
+// ---------------------------------------------------------------- balance:  w_ti = a/T f, of the group of i
 static __device__ bool is_padding(const View &idx, long row) {
     for (int k = 0; k < idx.width(); k++)
         if (idx.id(row * idx.width() + k) >= 0) return false;
     return true;
 }
 
+// Does a token count for group g, and how often?
+static __device__ int counts_for(const View &idx, long n, int g, int size, int once) {
+    int count = 0;
+    for (int k = 0; k < idx.width(); k++) count += idx.ids(n)[k] >= 0 && idx.ids(n)[k] / size == g;
+    return once ? count > 0 : count;
+}
+
 static __global__ void balance_fwd(const __grid_constant__ Call c) {               // a block has a sequence
     const View &idx = c.in[0], &w = c.out[0];
-    const int E = c.a.n, T = c.a.T, K = idx.width();
+    const int E = c.a.n, T = c.a.T, K = idx.width(), D = c.a.groups, size = E / D;
     const long first = blockIdx.x * (long)T, end = first + T;
     int real_tokens = 0;
     for (long n = first + threadIdx.x; n < end; n += blockDim.x) real_tokens += !is_padding(idx, n);
     real_tokens = block_sum(real_tokens);
-    const double T_real = real_tokens > 0 ? real_tokens : 1;
-    for (int e = threadIdx.x; e < E; e += blockDim.x) {
-        real chosen = 0;
-        for (long i = first * K; i < end * K; i++)
-            if (idx.id(i) == e) chosen += 1;
-        const real f = chosen * (real)(c.a.a / T_real * E / (K * T_real));
-        for (long n = first; n < end; n++) w.row(n)[e] = is_padding(idx, n) ? 0 : f;
+    const double T_real = real_tokens > 0 ? real_tokens : 1, even = (c.a.once ? c.a.keep : K) * T_real / D;
+    for (int i = threadIdx.x; i < E; i += blockDim.x) {
+        real counted = 0;
+        for (long n = first; n < end; n++) counted += counts_for(idx, n, i / size, size, c.a.once);
+        const real f = counted * (real)(c.a.a / T_real / even);
+        for (long n = first; n < end; n++) w.row(n)[i] = is_padding(idx, n) ? 0 : f;
     }
 }
 

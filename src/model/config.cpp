@@ -30,7 +30,7 @@ static void parse(const std::string &text, std::vector<int> &ids) {     // "1,2"
 
 template <class E> struct Names;                         // of an enum's values, in order
 template <> struct Names<Attention> { static constexpr const char *list[] = {"MHA", "GQA", "MLA"}; };
-template <> struct Names<Gate> { static constexpr const char *list[] = {"softmax", "sigmoid"}; };
+template <> struct Names<Gate> { static constexpr const char *list[] = {"softmax", "sigmoid", "hash"}; };
 template <> struct Names<Precision> { static constexpr const char *list[] = {"f32", "bf16"}; };
 template <> struct Names<Counted> { static constexpr const char *list[] = {"selected", "unbiased"}; };
 template <> struct Names<RopePairing> {
@@ -103,12 +103,17 @@ const std::vector<Field> &config_fields() {
         FIELD(groups, "groups of experts (nodes)"),
         FIELD(M, "groups a token may use"),
         FIELD(group_best, "best scores that make a group's score"),
-        FIELD(gate, "softmax or sigmoid"),
+        FIELD(gate, "softmax, sigmoid, or hash: no gate, an expert by the token's id"),
         FIELD(norm_gates, "gates of the chosen sum to rho"),
         FIELD(rho, "routed scaling"),
-        FIELD(alpha, "weight of the sequence-wise balance loss"),
-        FIELD(counted, "which choices that loss counts: selected or unbiased"),
+        FIELD(selection_bias, "a bias helps to choose experts, and evens out their load without a loss"),
         FIELD(gamma, "speed of the selection bias"),
+        FIELD(alpha, "weight of the expert-level balance loss, by sequence"),
+        FIELD(alpha_dev, "weight of the device-level balance loss; groups are devices"),
+        FIELD(alpha_comm, "weight of the communication balance loss"),
+        FIELD(counted, "which choices the expert-level loss counts: selected or unbiased"),
+        FIELD(capacity, "of a device in training, in average loads: what is more is dropped; 0 = nothing is"),
+        FIELD(exempt, "share of the sequences whose choices are never dropped"),
         FIELD(D, "depth of multi-token prediction"),
         FIELD(lambda, "weight of its loss"),
         FIELD(linear, "of products with matrices: f32, or operands rounded to bf16"),
@@ -238,6 +243,10 @@ void validate(const Config &c) {
     expect_between("attention_factor", c.attention_factor, 0, 1e3);
     expect_between("rho", c.rho, 1e-6, 1e6);
     expect_between("alpha", c.alpha, 0, 1e6);
+    expect_between("alpha_dev", c.alpha_dev, 0, 1e6);
+    expect_between("alpha_comm", c.alpha_comm, 0, 1e6);
+    expect_between("capacity", c.capacity, 0, 1e6);
+    expect_between("exempt", c.exempt, 0, 1);
     expect_between("gamma", c.gamma, 0, 1e6);
     expect_between("lambda", c.lambda, 0, 1e6);
     expect(!c.bias_ffn || !c.N_r, "bias_ffn: experts have no biases");
@@ -255,6 +264,7 @@ void validate(const Config &c) {
     expect(c.scaling != RopeScaling::rope_llama3 || c.beta_fast > c.beta_slow, "beta_fast = ", c.beta_fast,
            " is not above beta_slow = ", c.beta_slow);
     if (!c.N_r) return;
+    expect(c.gate != Gate::hash || c.K_r == 1, "gate = hash: a token has one expert, not K_r = ", c.K_r);
     expect(c.N_r % c.groups == 0, "N_r = ", c.N_r, " experts do not fall into ", c.groups, " equal groups");
     expect(c.K_r <= c.N_r / c.groups * c.M, "K_r = ", c.K_r, " experts chosen of ", c.N_r / c.groups * c.M,
            " candidates");

@@ -1,14 +1,15 @@
 // huggingface.cpp: a model as a Hugging Face directory, config.json and model.safetensors, and back.
 //
 // Other programs read what is written here: the dense model is a `llama` (or, with biases on queries, keys
-// and values alone, a `qwen2`), MLA with or without experts a `deepseek_v3`, with their keys, names and
-// layouts. What none of them can express (experts behind ordinary attention, a softmax gate, ...) is written
-// in the same layout under model_type `deepseek_edu`, with all our fields, so that nobody else takes it for
-// something that it is not. What would be lost is refused by name: expect_savable walks weights and fields.
+// and values alone, a `qwen2`), MLA with or without experts a `deepseek_v3` or, with a softmax gate and no
+// selection bias, a `deepseek_v2`, with their keys, names and layouts. What none of them can express (experts
+// behind ordinary attention, MTP behind a softmax gate, ...) is written in the same layout under model_type
+// `deepseek_edu`, with all our fields, so that nobody else takes it for something that it is not. What would
+// be lost is refused by name: expect_savable walks weights and fields.
 //
 // A directory that comes in is hostile until it has been checked: first config.json, then the size of all
 // weights against the size of the files, then every name and shape, and only then is memory taken. An error
-// names the key or the tensors. How JSON and safetensors are read is in files.h; here is what they mean.
+// names the key or the tensors. How JSON and safetensors are read is in src/base; here is what they mean.
 //
 //   [1] config.json, out   [2] config.json, in   [3] what would be lost   [4] names and layouts
 //   [5] save and load
@@ -58,7 +59,8 @@ template <size_t n> static void read_sizes(const JsonObject &json, const Size (&
 
 // What the public keys cannot say. A deepseek_edu directory says everything here.
 static bool is_own_field(const std::string &field, const std::string &type) {
-    static const std::set<std::string> own = {"name", "alpha", "counted", "gamma", "lambda", "linear"};
+    static const std::set<std::string> own = {"name",     "alpha",  "alpha_dev", "alpha_comm", "counted",
+                                              "capacity", "exempt", "gamma",     "lambda",     "linear"};
     return type == "deepseek_edu" || own.count(field);
 }
 
@@ -90,14 +92,15 @@ static void write_attention(Json &json, const Config &c) {
     json["rope_interleave"] = c.pairing == rope_interleaved;
 }
 
-static void write_experts(Json &json, const Config &c) {
+static void write_experts(Json &json, const Config &c, const std::string &type) {
+    const bool v2 = type == "deepseek_v2";
     write_sizes(json, sizes_of_experts, c);
     json["n_shared_experts"] = c.N_s;
     json["first_k_dense_replace"] = c.N_r ? c.n_dense : c.n_layers;
     json["n_group"] = c.groups;
     json["topk_group"] = c.M;
     json["moe_layer_freq"] = 1;
-    json["topk_method"] = "noaux_tc";
+    json["topk_method"] = !v2 ? "noaux_tc" : c.groups == 1 ? "greedy" : "group_limited_greedy";
     json["scoring_func"] = c.gate == Gate::sigmoid ? "sigmoid" : "softmax";
     json["norm_topk_prob"] = c.norm_gates;
     json["routed_scaling_factor"] = c.rho;
@@ -108,8 +111,11 @@ static Json one_or_list(const std::vector<int> &ids) {
     return ids.empty() ? Json(nullptr) : ids.size() == 1 ? Json(ids[0]) : Json(ids);
 }
 
-static const std::map<std::string, std::string> class_names = {
-    {"llama", "Llama"}, {"qwen2", "Qwen2"}, {"deepseek_v3", "DeepseekV3"}, {"deepseek_edu", "DeepseekEdu"}};
+static const std::map<std::string, std::string> class_names = {{"llama", "Llama"},
+                                                               {"qwen2", "Qwen2"},
+                                                               {"deepseek_v2", "DeepseekV2"},
+                                                               {"deepseek_v3", "DeepseekV3"},
+                                                               {"deepseek_edu", "DeepseekEdu"}};
 
 // Sizes are JSON integers and factors JSON reals (1.0, never 1): transformers checks it.
 static Json config_json(const Config &c, const std::string &type, const std::string &dtype) {
@@ -119,7 +125,7 @@ static Json config_json(const Config &c, const std::string &type, const std::str
     write_sizes(json, sizes_of_all, c);
     json["max_position_embeddings"] = c.context;
     write_attention(json, c);
-    if (!dense) write_experts(json, c);
+    if (!dense) write_experts(json, c, type);
     if (type == "llama") json["mlp_bias"] = c.bias_ffn;
     if (type == "qwen2") json.erase("attention_bias"), json["use_sliding_window"] = false;
     json["hidden_act"] = "silu";
@@ -264,15 +270,24 @@ static void read_experts(const JsonObject &json, const JsonObject &all, const st
     c.M = groups("topk_group", 4);
     c.norm_gates = get_bool(json, "norm_topk_prob", !v2);
     c.rho = get_real(json, "routed_scaling_factor", 1e-6, 1e6, v2 ? 1 : 2.5);
-    c.D = (int)get_int(json, "num_nextn_predict_layers", 0, 64, 0);
+    c.D = v2 ? 0 : (int)get_int(json, "num_nextn_predict_layers", 0, 64, 0);
     c.gate = v2 ? Gate::softmax : Gate::sigmoid;
     c.group_best = v2 ? 1 : 2;
-    if (v2) return read.demand(false, json.name, ": model_type: deepseek_v2 is counted, not computed here");
-    const auto is = [&](const char *key, const char *value) { return get_string(json, key, value) == value; };
-    read.demand(is("scoring_func", "sigmoid"), json.name,
-                ": scoring_func: the gate of deepseek_v3 is a sigmoid");
-    read.demand(is("topk_method", "noaux_tc"), json.name,
-                ": topk_method: the one of deepseek_v3 is noaux_tc");
+    c.selection_bias = !v2;
+    const std::string gate = v2 ? "softmax" : "sigmoid";
+    const std::string method = get_string(json, "topk_method", v2 ? "greedy" : "noaux_tc");
+    read.demand(get_string(json, "scoring_func", gate) == gate, json.name, ": scoring_func: the gate of ",
+                type, " is a ", gate);
+    read.demand(get_int(json, "moe_layer_freq", 1, 1 << 30, 1) == 1, json.name,
+                ": moe_layer_freq: all layers from first_k_dense_replace on have experts here");
+    if (!v2)
+        return read.demand(method == "noaux_tc", json.name,
+                           ": topk_method: the one of deepseek_v3 is noaux_tc");
+    read.demand(method == "greedy" || method == "group_limited_greedy", json.name, ": topk_method: '", method,
+                "' is unknown");
+    if (method == "greedy") c.groups = c.M = 1;
+    // The authors' code would leave out routed_scaling_factor then, transformers' ignores the key.
+    read.demand(!c.norm_gates, json.name, ": norm_topk_prob: gates of deepseek_v2 are not normalised");
 }
 
 // One id or a list. One beyond the vocabulary, which some have, is none.
@@ -302,7 +317,7 @@ static Reading parse_config(const JsonObject &all) {
     if (type == "deepseek_edu") return read;
     if (!usual_context.count(type))
         fail(json.name + ": unknown model_type '" + type + "'",
-             "known: llama, mistral, qwen2, deepseek_v3, deepseek_edu; of deepseek_v2 the census");
+             "known: llama, mistral, qwen2, deepseek_v2, deepseek_v3, deepseek_edu");
     read.demand(get_string(json, "hidden_act", "silu") == "silu", json.name,
                 ": hidden_act: only silu is known");
     read.demand(!given(json, "quantization_config"), json.name, ": quantization_config: cannot be read");
@@ -368,6 +383,7 @@ static Config essential(Config c) {
     if (c.N_r == 0) {
         forget(&Config::N_s, &Config::K_r, &Config::d_e, &Config::n_dense, &Config::groups, &Config::M);
         forget(&Config::group_best, &Config::gate, &Config::norm_gates, &Config::rho);
+        forget(&Config::selection_bias);
     }
     if (c.scaling == rope_plain) forget(&Config::factor, &Config::mscale_all_dim);
     if (c.scaling != rope_yarn) forget(&Config::mscale, &Config::attention_factor);
@@ -394,7 +410,7 @@ static std::vector<std::string> fields_lost(const Config &c, const std::string &
 
 // The first type that says all of a configuration: so a program that knows it can compute this model.
 std::string model_type(const Config &c) {
-    for (const char *type : {"llama", "qwen2", "deepseek_v3"})
+    for (const char *type : {"llama", "qwen2", "deepseek_v3", "deepseek_v2"})
         if (fields_lost(c, type).empty()) return type;
     return "deepseek_edu";
 }
@@ -460,8 +476,8 @@ static void add_expert(Names &list, const std::string &name, const Tensor &w, lo
 // Experts are stored one by one, or (fused, as transformers holds them in memory) all in two tensors. Without
 // shared experts transformers still has their three matrices, of width zero.
 static void add_moe(Names &list, const MoE &w, const Config &c, const std::string &at, bool fused) {
-    add(list, at + "gate.weight", w.e);
-    add(list, at + "gate.e_score_correction_bias", w.b);
+    if (w.e.shape.rank) add(list, at + "gate.weight", w.e);
+    if (w.b.shape.rank) add(list, at + "gate.e_score_correction_bias", w.b);
     if (fused) {
         add_in_turns(list, at + "experts.gate_up_proj", w.W_g, w.W_u, c.N_r, {c.N_r, 2l * c.d_e, c.d});
         add(list, at + "experts.down_proj", w.W_2);
@@ -559,13 +575,14 @@ static std::string listed(const std::vector<std::string> &words) {
     return text;
 }
 
-void expect_savable(Model &m) {
+void expect_savable(Model &m, const std::string &type) {
     const std::vector<std::string> weights = weights_lost(m, released_names(m));
     if (!weights.empty())
         fail("cannot be saved: no name in model.safetensors for " + listed(weights),
              "names_of in src/model/huggingface.cpp gives weights their names");
-    const std::vector<std::string> fields = fields_lost(m.c, model_type(m.c));
-    expect(fields.empty(), "cannot be saved: config.json would lose ", listed(fields));
+    const std::vector<std::string> fields = fields_lost(m.c, type.empty() ? model_type(m.c) : type);
+    expect(fields.empty(), "cannot be saved: config.json", type.empty() ? "" : " of a " + type,
+           " would lose ", listed(fields));
 }
 
 // A file of 16 bits has the nearest numbers. A selection bias stays as it is: transformers demands it.
@@ -630,12 +647,12 @@ void save_model(Model &m, const std::string &directory, const Saving &how) {
     static const std::map<std::string, std::string> dtypes = {
         {"", sizeof(real) == 4 ? "float32" : "float64"}, {"BF16", "bfloat16"}, {"F16", "float16"}};
     assert(dtypes.count(how.dtype));
-    expect_savable(m);
+    expect_savable(m, how.type);
     std::error_code e;
     std::filesystem::create_directories(directory, e);
     expect(std::filesystem::is_directory(directory), directory, ": cannot make it: ", e.message());
     write_weights(released_names(m), directory, how);
-    const Json config = config_json(m.c, model_type(m.c), dtypes.at(how.dtype));
+    const Json config = config_json(m.c, how.type.empty() ? model_type(m.c) : how.type, dtypes.at(how.dtype));
     write_atomically(directory + "/config.json", dump_json(config) + "\n");
     Json generation = Json::object();                    // transformers' generate reads its tokens from here
     for (const char *key : {"bos_token_id", "eos_token_id"})

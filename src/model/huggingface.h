@@ -5,11 +5,13 @@
 struct Saving {
     std::string dtype = "";                              // BF16 or F16; "": as they are computed, F32
     long shard_bytes = 0;                                // of a file at most; 0: all in one
+    std::string type = "";                               // model_type; "": the first that can say all of it
 };
 std::string model_type(const Config &);                  // the first that can say all of it
 // config.json, generation_config.json, model.safetensors, each atomically; nothing is left out.
 void save_model(Model &, const std::string &directory, const Saving & = {});
-void expect_savable(Model &);      // refuses by name what a checkpoint could not hold: before the first step
+// Refuses by name what a checkpoint (of a type) could not hold: before the first step.
+void expect_savable(Model &, const std::string &type = "");
 Model load_model(const std::string &directory);          // refuses what it cannot hold, and what is not there
 Config load_config(const std::string &directory);
 // Of a folder or a config.json, as far as its fields are known; what could not be computed is only told.

@@ -52,8 +52,8 @@ static void visit(FFN &w, const Config &c, int width, const std::string &at, con
 }
 
 static void visit(MoE &w, const Config &c, const std::string &at, const Visitor &f) {
-    f(at + "e", w.e, {{c.N_r, c.d}, Group::router});
-    f(at + "b", w.b, {{c.N_r}, Group::bias, Init::zeros});
+    if (c.gate != Gate::hash) f(at + "e", w.e, {{c.N_r, c.d}, Group::router});
+    if (c.has_selection_bias()) f(at + "b", w.b, {{c.N_r}, Group::bias, Init::zeros});
     f(at + "W_g", w.W_g, experts(c, c.d_e, c.d));
     f(at + "W_u", w.W_u, experts(c, c.d_e, c.d));
     f(at + "W_2", w.W_2, experts(c, c.d, c.d_e));

@@ -8,46 +8,48 @@
 // The named numbers of a call. One list makes the struct, the printer and `deepseek op --set name=value`, and
 // says what each may be: "0..1", ">0.." (above 0), ".." (any finite number).
 // What kernels multiply by is real; what is first computed with is double.
-#define ATTRIBUTES(X)                                                                              \
-    X(int, f, 0, "0..", "function of a pointwise family")                                          \
-    X(double, a, 1, "..", "factor: f(ax + shift), or of y in ay + bx")                             \
-    X(real, b, 0, "..", "factor of x in ay + bx")                                                  \
-    X(real, shift, 0, "..", "summand: f(ax + shift)")                                              \
-    X(int, axis, 0, "0..3", "slice: the axis")                                                     \
-    X(int, from, 0, "0..", "slice: first index on the axis")                                       \
-    X(int, n, 0, "1..1048576", "how many (slice), or how many experts (dispatch, balance)")        \
-    X(int, transpose, 0, "0..1", "matmul_heads: multiply by the transposed heads")                 \
-    X(int, precision, 0, "0..1", "of a product's operands: 0 as they are, 1 rounded to bf16")      \
-    X(real, eps, 0, "0..", "added under a root or in a denominator")                               \
-    X(real, scale, 1, ">0..", "of the attention scores")                                           \
-    X(int, lists, 0, "0..1", "where holds spans (0) or lists of indices (1)")                      \
-    X(int, first, 0, "0..1048576", "rope: first channel that turns")                               \
-    X(int, dims, 0, "0..1048576", "rope: how many channels turn")                                  \
-    X(int, pairing, 0, "0..1", "rope: 0 neighbours, 1 half-split")                                 \
-    X(real, sign, 1, "..", "rope: -1 turns back")                                                  \
-    X(double, theta, 10000, ">1..", "rope: base of the frequencies")                               \
-    X(int, scaling, 0, "0..3", "rope: 0 none, 1 linear, 2 YaRN, 3 Llama 3")                        \
-    X(double, factor, 1, ">0..", "rope: context extension s")                                      \
-    X(double, original, 4096, ">0..", "rope: context before the extension")                        \
-    X(double, beta_fast, 32, ">0..", "rope: turns above which a pair is as it was")                \
-    X(double, beta_slow, 1, ">0..", "rope: turns below which it is interpolated")                  \
-    X(real, amplitude, 1, "..", "rope: factor of cos and sin")                                     \
-    X(real, rho, 1, "..", "normalize_rows: what a row sums to")                                    \
-    X(int, K, 1, "1..1048576", "topk: how many")                                                   \
-    X(int, groups, 1, "1..1048576", "topk: groups of experts (nodes)")                             \
-    X(int, keep, 1, "1..1048576", "topk: groups kept")                                             \
-    X(int, best, 1, "1..1048576", "topk: a group's score is the sum of its best 1, 2, ... scores") \
-    X(int, T, 1, "1..", "balance: rows of a sequence, padding and all")                            \
-    X(double, temperature, 1, "0..", "logp, sample")                                               \
-    X(int, top_k, 0, "0..", "sample: keep the k most likely, 0 all")                               \
-    X(double, top_p, 1, ">0..1", "sample: keep the most likely up to this mass")                   \
-    X(int, seed, 0, "..", "sample: of its random numbers")                                         \
-    X(double, lr, 0, "..", "adamw: learning rate")                                                 \
-    X(double, beta1, 0.9, "0..1", "adamw: decay of the first moment")                              \
-    X(double, beta2, 0.95, "0..1", "adamw: decay of the second moment")                            \
-    X(double, decay, 0, "..", "adamw: weight decay")                                               \
-    X(real, clip, 0, "0..", "adamw: largest global gradient norm, 0 none")                         \
-    X(int, step, 1, "1..", "adamw: 1, 2, ... for the bias correction")                             \
+#define ATTRIBUTES(X)                                                                               \
+    X(int, f, 0, "0..", "function of a pointwise family")                                           \
+    X(double, a, 1, "..", "factor: f(ax + shift), or of y in ay + bx")                              \
+    X(real, b, 0, "..", "factor of x in ay + bx")                                                   \
+    X(real, shift, 0, "..", "summand: f(ax + shift)")                                               \
+    X(int, axis, 0, "0..3", "slice: the axis")                                                      \
+    X(int, from, 0, "0..", "slice: first index on the axis")                                        \
+    X(int, n, 0, "1..1048576", "how many (slice), or how many experts")                             \
+    X(int, transpose, 0, "0..1", "matmul_heads: multiply by the transposed heads")                  \
+    X(int, precision, 0, "0..1", "of a product's operands: 0 as they are, 1 rounded to bf16")       \
+    X(real, eps, 0, "0..", "added under a root or in a denominator")                                \
+    X(real, scale, 1, ">0..", "of the attention scores")                                            \
+    X(int, lists, 0, "0..1", "where holds spans (0) or lists of indices (1)")                       \
+    X(int, first, 0, "0..1048576", "rope: first channel that turns")                                \
+    X(int, dims, 0, "0..1048576", "rope: how many channels turn")                                   \
+    X(int, pairing, 0, "0..1", "rope: 0 neighbours, 1 half-split")                                  \
+    X(real, sign, 1, "..", "rope: -1 turns back")                                                   \
+    X(double, theta, 10000, ">1..", "rope: base of the frequencies")                                \
+    X(int, scaling, 0, "0..3", "rope: 0 none, 1 linear, 2 YaRN, 3 Llama 3")                         \
+    X(double, factor, 1, ">0..", "rope: context extension s")                                       \
+    X(double, original, 4096, ">0..", "rope: context before the extension")                         \
+    X(double, beta_fast, 32, ">0..", "rope: turns above which a pair is as it was")                 \
+    X(double, beta_slow, 1, ">0..", "rope: turns below which it is interpolated")                   \
+    X(real, amplitude, 1, "..", "rope: factor of cos and sin")                                      \
+    X(real, rho, 1, "..", "normalize_rows: what a row sums to")                                     \
+    X(int, K, 1, "1..1048576", "topk: how many")                                                    \
+    X(int, groups, 1, "1..1048576", "topk, drop, balance: groups of experts (nodes, devices)")      \
+    X(int, keep, 1, "1..1048576", "topk: groups kept; balance: groups a token ideally reaches")     \
+    X(int, once, 0, "0..1", "balance: a token counts once for a group (1), or each of its choices") \
+    X(double, capacity, 1, ">0..", "drop: room of a group, in average loads")                       \
+    X(int, best, 1, "1..1048576", "topk: a group's score is the sum of its best 1, 2, ... scores")  \
+    X(int, T, 1, "1..", "balance: rows of a sequence, padding and all")                             \
+    X(double, temperature, 1, "0..", "logp, sample")                                                \
+    X(int, top_k, 0, "0..", "sample: keep the k most likely, 0 all")                                \
+    X(double, top_p, 1, ">0..1", "sample: keep the most likely up to this mass")                    \
+    X(int, seed, 0, "..", "sample: of its random numbers")                                          \
+    X(double, lr, 0, "..", "adamw: learning rate")                                                  \
+    X(double, beta1, 0.9, "0..1", "adamw: decay of the first moment")                               \
+    X(double, beta2, 0.95, "0..1", "adamw: decay of the second moment")                             \
+    X(double, decay, 0, "..", "adamw: weight decay")                                                \
+    X(real, clip, 0, "0..", "adamw: largest global gradient norm, 0 none")                          \
+    X(int, step, 1, "1..", "adamw: 1, 2, ... for the bias correction")                              \
     X(real, gamma, 0, "..", "bias_update: speed")
 
 struct Attr {

@@ -19,7 +19,7 @@
 // formula's letters are the signature's.
 #define OPS_WITH_GRADIENT(X)                                                                         \
     X(gather_rows, "x:2 ids:1-3:0<x.0 slot?:2:-1<ids -> y", "y_i = x[ids_i]", "")                    \
-    X(combine, "y:2 slot:2:-1<y.0 g:2 -> z", "z_n = sum_k g_nk y[slot_nk]", "")                      \
+    X(combine, "y:2 slot:2:-1<y.0 g?:2 -> z", "z_n = sum_k g_nk y[slot_nk], without g: 1", "")       \
     X(concat, "a b -> y", "y = [a; b], b may have one head for all", "")                             \
     X(slice, "x -> y", "y = x[from : from+n] on an axis", "axis from n:1..")                         \
     X(matmul, "x W:2 -> y", "y = x W^T", "precision")                                                \
@@ -41,18 +41,21 @@
     X(pick, "s:2 idx:2:-1<s.1 -> y", "y_nk = s[n, idx_nk], 0 for -1", "")                            \
     X(logp, "h W:2 ids:1-4:-1<W.0 allowed?:1-4:any -> y H lse'",                                     \
       "y = log softmax(h W^T / temperature)[id], H its entropy", "temperature:>0.. precision")
-#define OPS_WITHOUT_GRADIENT(X)                                                                    \
-    X(topk, "s:2 b?:1 pos?:1-2:-1<any -> idx", "the K largest of s + b of the kept groups",        \
-      "K groups keep best")                                                                        \
-    X(dispatch, "idx:2:-1<n -> slot token offsets counts", "stable counting sort by expert", "n")  \
-    X(balance, "idx:2:-1<n -> w", "w_ti = a/T f_i over the T tokens that chose", "a n T")          \
-    X(sample, "z:2 key:1-2:any -> id kept", "id ~ softmax(z / temperature) over the kept",         \
-      "temperature top_k top_p seed")                                                              \
-    X(append, "rows!:4 length!:1:0<rows.1+1 x:4 at:1-4:-1<rows.1 ->",                              \
-      "rows[at] = x, length = max(length, at + 1)", "")                                            \
-    X(adamw, "W! m! v! dW norm2? ->", "one AdamW step", "lr beta1 beta2 eps decay clip step")      \
-    X(sum_squares, "x total! ->", "total += sum x^2", "")                                          \
-    X(scale_add, "y!:1-4:both x:1-4:both ->", "y = ay + bx", "a b")                                \
+#define OPS_WITHOUT_GRADIENT(X)                                                                       \
+    X(topk, "s:2 b?:1 pos?:1-2:-1<any -> idx", "the K largest of s + b of the kept groups",           \
+      "K groups keep best")                                                                           \
+    X(hash_route, "ids:1-3:0<any pos?:1-3:-1<any -> idx", "idx_i = mix(ids_i) mod n", "n")            \
+    X(drop, "s:2 idx:2:-1<s.1 exempt?:1-2:any -> kept",                                               \
+      "idx, or -1 where a group has no room: lowest s first", "groups capacity")                      \
+    X(dispatch, "idx:2:-1<n -> slot token offsets counts", "stable counting sort by expert", "n")     \
+    X(balance, "idx:2:-1<n -> w", "w_ti = a/T f, of the group of expert i", "a n T groups keep once") \
+    X(sample, "z:2 key:1-2:any -> id kept", "id ~ softmax(z / temperature) over the kept",            \
+      "temperature top_k top_p seed")                                                                 \
+    X(append, "rows!:4 length!:1:0<rows.1+1 x:4 at:1-4:-1<rows.1 ->",                                 \
+      "rows[at] = x, length = max(length, at + 1)", "")                                               \
+    X(adamw, "W! m! v! dW norm2? ->", "one AdamW step", "lr beta1 beta2 eps decay clip step")         \
+    X(sum_squares, "x total! ->", "total += sum x^2", "")                                             \
+    X(scale_add, "y!:1-4:both x:1-4:both ->", "y = ay + bx", "a b")                                   \
     X(bias_update, "b! counts:1-4:0<any ->", "b_i += gamma sign(mean counts - counts_i)", "gamma")
 #define OPS(X) OPS_WITH_GRADIENT(X) OPS_WITHOUT_GRADIENT(X)
 
@@ -90,7 +93,7 @@ using In = const Tensor &;
 
 // ---------------------------------------- with a gradient.  (R,d) = the rows of the flattened tensor
 Tensor gather_rows(In x, In ids, In slot = {});          // (R,d), (...), none or (R,K) -> (...,d)
-Tensor combine(In y, In slot, In g);                     // (M,d), (N,K), (N,K) -> (N,d); slot -1: nothing
+Tensor combine(In y, In slot, In g);                 // (M,d), (N,K), (N,K) or none -> (N,d); slot -1: nothing
 Tensor concat(In a, In b);                               // (...,p), (...,q) -> (...,p+q)
 Tensor slice(In x, int axis, int from, int n);
 Tensor matmul(In x, In W);                               // (...,k), (n,k) -> (...,n)
@@ -145,13 +148,18 @@ inline Tensor merge(const Tensor &x) {
 struct TopK { int K = 1, groups = 1, keep = 1, best = 1; };
 // (N,E), (E) or none, the rows' positions or none -> idx (N,K), best first; position -1: idx -1
 Tensor topk(In s, In b, const TopK &, In pos = {});
+Tensor hash_route(In ids, int E, In pos = {});           // tokens, and their positions or none -> (N,1)
+// (N,E), (N,K), rows (N) that keep all or none -> (N,K): what of idx each of D groups has room for
+Tensor drop(In s, In idx, In exempt, int D, double capacity);
 struct Dispatch {                                        // of M = N K choices, sorted by expert
     Tensor slot;                                         // (N,K): where (n,k) stands in the list, -1: nowhere
     Tensor token;                                        // (M): whose row stands there
     Tensor offsets, counts;                              // (E+1), (E)
 };
 Dispatch dispatch(In idx, int E);
-Tensor balance(In idx, int E, int T, double alpha);      // (N,K), sequences of T tokens -> w (N,E)
+// (N,K), sequences of T tokens -> w (N,E). D groups of experts are evened out (0: each expert is one); with M
+// a token counts once for a group, and ideally reaches M of them.
+Tensor balance(In idx, int E, int T, double alpha, int D = 0, int M = 0);
 struct Sampling {
     double temperature = 1, top_p = 1;
     int top_k = 0, seed = 0;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "src/base/random.h"
+
 Examples examples(const std::vector<std::vector<int>> &sequences) {
     Examples list;
     for (const auto &ids : sequences) list.push_back({.ids = ids});
@@ -93,12 +95,26 @@ Batch make_batch(const Examples &list, int D) {
     return b;
 }
 
-std::vector<Batch> make_batches(const std::vector<Examples> &lists, int D) {
+// A sequence is exempt from dropping or not by its tokens alone: whatever the batch, and every time.
+static void mark_exempt(Batch &b, const Examples &list, double share) {
+    std::vector<uint64_t> key(b.B, 0);
+    for (int row = 0; row < b.B; row++)
+        for (int id : list[row].ids) key[row] = mix(key[row] ^ id);
+    for (Reading &r : b.reading) {
+        const int T = r.step.pos.shape[1];
+        std::vector<int> exempt;
+        for (int i = 0; i < b.B * T; i++) exempt.push_back(uniform(key[i / T], 0, 0, 0) < share);
+        r.step.exempt = from(exempt, {b.B, T}, "exempt");
+    }
+}
+
+std::vector<Batch> make_batches(const std::vector<Examples> &lists, const Config &c) {
     std::vector<Batch> batches;
     double divisor = 0, sequences = 0;
     std::map<std::string, double> of_kind;
     for (const auto &list : lists) {
-        batches.push_back(make_batch(list, D));
+        batches.push_back(make_batch(list, c.D));
+        if (c.capacity > 0) mark_exempt(batches.back(), list, c.exempt);
         divisor += batches.back().divisor;
         sequences += batches.back().B;
         for (const Kind &kind : batches.back().kinds) of_kind[kind.name] += kind.divisor;

@@ -39,5 +39,6 @@ struct Batch {
 };
 Batch make_batch(const Examples &, int D);
 
-// Micro-batches of one step: their losses and gradients add up to those of the whole, whatever their sizes.
-std::vector<Batch> make_batches(const std::vector<Examples> &, int D);
+// Micro-batches of one training step: their losses and gradients add up to those of the whole, whatever their
+// sizes. Here, and not in an evaluation, choices of experts may be dropped (Step::exempt says whose may not).
+std::vector<Batch> make_batches(const std::vector<Examples> &, const Config &);

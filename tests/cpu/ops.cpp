@@ -65,6 +65,8 @@ TEST_CASE("combine: a row is the gated sum of its slots, slot -1 is nothing") {
             for (int j = 0; j < 3 && S(n, k) >= 0; j++) Z(n, j) += G(n, k) * Y(S(n, k), j);
     CHECK(relative_error(z, Z) < oracle_bar);
     check_gradient([&] { return combine(y, slot, g); }, {y, g});
+    CHECK(same_bits(combine(y, slot, {}), combine(y, slot, from(std::vector<real>(6, 1), {3, 2}))));
+    check_gradient([&] { return combine(y, slot, {}); }, {y});
 }
 
 TEST_CASE("concat: the numbers of a, then those of b; one head of b serves all heads") {

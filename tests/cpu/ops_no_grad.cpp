@@ -209,6 +209,94 @@ TEST_CASE("balance: padding is not counted: a padded sequence weighs as it would
     for (int i = 2 * T * E; i < 3 * T * E; i++) REQUIRE(w[i] == 0);
 }
 
+TEST_CASE("balance: by device and by communication, a token that uses a device twice counts once there") {
+    const int T = 4, E = 6, K = 3, D = 3;                // experts 0 1 | 2 3 | 4 5
+    const std::vector<int> idx = {0, 1, 2, 0, 1, 2, 4, 5, 3, -1, -1, -1};
+    const std::vector<real> devices = values(balance(ids(idx, {T, K}), E, T, 1, D)),
+                            sent = values(balance(ids(idx, {T, K}), E, T, 1, D, 2));
+    const double choices[] = {4, 3, 2}, tokens[] = {2, 3, 1};        // of three real tokens
+    for (int i = 0; i < E; i++) {
+        CHECK(devices[i] == doctest::Approx(choices[i / 2] * D / (K * 3.0) / 3).epsilon(1e-6));
+        CHECK(sent[i] == doctest::Approx(tokens[i / 2] * D / (2 * 3.0) / 3).epsilon(1e-6));
+        CHECK(devices[3 * E + i] == 0);
+    }
+    CHECK(error_of([&] { balance(ids(idx, {T, K}), E, T, 1, 4); }) ==
+          "balance: 6 experts are not 4 equal groups");
+}
+
+TEST_CASE("balance: every token on exactly M devices, all alike, costs exactly alpha by communication, too") {
+    const int T = 8, E = 8, K = 2;
+    std::vector<int> idx;
+    for (int t = 0; t < T; t++) idx.insert(idx.end(), {t % E, (t + 2) % E});         // two of four devices
+    const Tensor s = softmax(randn({T, E}, "s", 1));
+    for (int M : {0, 2})
+        CHECK(item(weighted_sum(s, balance(ids(idx, {T, K}), E, T, 0.25, 4, M))) ==
+              doctest::Approx(0.25).epsilon(1e-6));
+}
+
+// ===================================================================================== hash_route, drop
+
+TEST_CASE("hash_route: an expert by the id alone, every one about as often, -1 for padding") {
+    const int E = 7, N = 7000;
+    std::vector<int> id(N), pos(N, 0), count(E, 0);
+    for (int i = 0; i < N; i++) id[i] = i;
+    pos[3] = -1;
+    const std::vector<int> idx = int_values(hash_route(ids(id, {N}), E, ids(pos, {N})));
+    CHECK(idx[3] == -1);
+    for (int i = 0; i < N; i++) {
+        if (i == 3) continue;
+        REQUIRE(idx[i] == (int)(mix(i) % E));
+        count[idx[i]]++;
+    }
+    for (int n : count) CHECK(std::abs(n - N / E) < 4 * 30);         // binomial: a standard deviation of 29
+    CHECK(hash_route(ids(id, {70, 100}), E).shape == Shape{N, 1});
+    CHECK(error_of([&] { hash_route(ids(id, {N}), E, ids({1}, {1})); }) != "");
+}
+
+TEST_CASE(
+    "drop: a group's least affine choices go, until its share of all is left; ties: the later one goes") {
+    // Four tokens with two choices of four experts, on two devices: each has room for 4 of the 8 choices.
+    const Tensor idx = ids({0, 1, 0, 1, 1, 0, 0, 2}, {4, 2});
+    const std::vector<real> affinity = {0.6, 0.1, 0, 0, 0.3, 0.2, 0, 0, 0.2, 0.5, 0, 0, 0.3, 0, 0.4, 0};
+    const Tensor s = from(affinity, {4, 4}, "s");
+    CHECK(int_values(drop(s, idx, {}, 2, 1)) == std::vector<int>{0, -1, 0, -1, 1, -1, 0, 2});
+    CHECK(int_values(drop(s, idx, {}, 2, 0.5)) ==
+          std::vector<int>{0, -1, -1, -1, 1, -1, -1, 2});                                        // room for 2
+    CHECK(int_values(drop(s, idx, {}, 2, 2)) == int_values(idx));
+    // The third token is exempt: it keeps both choices, and they take room from the others.
+    CHECK(int_values(drop(s, idx, ids({0, 0, 1, 0}, {4}), 2, 0.5)) ==
+          std::vector<int>{-1, -1, -1, -1, 1, 0, -1, 2});
+    CHECK(int_values(drop(s, idx, ids({1, 1, 1, 1}, {4}), 2, 0.1)) == int_values(idx));
+    // Equal affinities, by index; what is -1 already takes no room.
+    const Tensor flat = from(std::vector<real>(8, 1), {4, 2}, "s");
+    CHECK(int_values(drop(flat, ids({0, 0, 0, 0}, {4, 1}), {}, 2, 1)) == std::vector<int>{0, 0, -1, -1});
+    CHECK(int_values(drop(flat, ids({0, -1, 0, -1}, {4, 1}), {}, 2, 1)) == std::vector<int>{0, -1, -1, -1});
+    CHECK(error_of([&] { drop(s, idx, {}, 3, 1); }) == "drop: 4 experts are not 3 equal groups");
+}
+
+TEST_CASE("drop: against sorting each device by itself, over many tokens") {
+    const int N = 60, E = 12, K = 3, D = 4;
+    const Tensor s = softmax(randn({N, E}, "s", 1)), idx = topk(s, {}, {.K = K});
+    const std::vector<int> exempt = random_ints(N, 4, 2);            // a quarter: those that are 0
+    std::vector<int> flags;
+    for (int x : exempt) flags.push_back(x == 0);
+    const std::vector<int> chosen = int_values(idx), kept = int_values(drop(s, idx, ids(flags, {N}), D, 0.8));
+    const Numbers S(s);
+    for (int g = 0; g < D; g++) {
+        std::vector<std::pair<double, int>> rest;        // of this device, most affine first
+        int room = (int)std::ceil(0.8 * N * K / D);
+        for (int i = 0; i < N * K; i++) {
+            if (chosen[i] / 3 != g) continue;
+            if (flags[i / K]) room--;
+            else rest.push_back({-S.v[i / K * E + chosen[i]], i});
+            if (flags[i / K]) CHECK(kept[i] == chosen[i]);
+        }
+        std::sort(rest.begin(), rest.end());
+        for (int r = 0; r < (int)rest.size(); r++)
+            CHECK(kept[rest[r].second] == (r < room ? chosen[rest[r].second] : -1));
+    }
+}
+
 // ==================================================================================================== sample
 
 namespace {

@@ -4,8 +4,10 @@
 // turn, O(N E), where the model sorts rows by expert. Then the traps: a bias that weighs, a group scored by
 // its maximum, a bias moved once per micro-batch, labels one off. MLA has its own file, 03_mla.cpp.
 //
-//   [1] the layer in plain doubles   [2] moe equals it   [3] the choice   [4] the sequence-wise loss
-//   [5] the bias update   [6] multi-token prediction   [7] gradients   [8] the census
+// The layer in plain doubles is in experts.h, DeepSeekMoE and V2 in 02_moe.cpp.
+//
+//   [1] moe equals it   [2] the choice   [3] the sequence-wise loss   [4] the bias update
+//   [5] multi-token prediction   [6] gradients   [7] the census
 #include <algorithm>
 #include <cmath>
 
@@ -14,88 +16,9 @@
 #include "src/model/huggingface.h"
 #include "src/model/weights.h"
 #include "src/train/training.h"
-#include "tests/models.h"
+#include "tests/model/experts.h"
 
-// ---------------------------------------------------------------------------- [1] the layer in plain doubles
 namespace {
-Vec gated(const Vec &g, const Vec &u) {
-    Vec a(g.size());
-    for (size_t i = 0; i < a.size(); i++) a[i] = g[i] / (1 + std::exp(-g[i])) * u[i];
-    return a;
-}
-
-// Affinities of a token to all experts.
-Vec affinities(const MoE &w, const Config &c, const Vec &u) {
-    Vec s = times(Numbers(w.e), u);
-    double total = 0;
-    for (double &s_i : s) {
-        s_i = c.gate == Gate::sigmoid ? 1 / (1 + std::exp(-s_i)) : std::exp(s_i);        // V3 (15)   MoE (5)
-        total += s_i;
-    }
-    if (c.gate == Gate::softmax)
-        for (double &s_i : s) s_i /= total;
-    return s;
-}
-
-// The K_r best of s + b among the M best groups, best first; a group's score is the sum of its best few.
-std::vector<int> choice(const Config &c, const Vec &s, const Vec &b) {
-    const int size = c.N_r / c.groups;
-    std::vector<std::pair<double, int>> groups, experts;
-    for (int i = 0; i < c.groups; i++) {
-        Vec scores;
-        for (int j = i * size; j < (i + 1) * size; j++) scores.push_back(s[j] + b[j]);
-        std::sort(scores.rbegin(), scores.rend());
-        double score = 0;
-        for (int n = 0; n < std::min(c.group_best, size); n++) score += scores[n];
-        groups.push_back({-score, i});
-    }
-    std::sort(groups.begin(), groups.end());
-    for (int k = 0; k < c.M; k++)
-        for (int j = 0; j < size; j++) {
-            const int i = groups[k].second * size + j;
-            experts.push_back({-(s[i] + b[i]), i});
-        }
-    std::sort(experts.begin(), experts.end());
-    std::vector<int> chosen;
-    for (int k = 0; k < c.K_r; k++) chosen.push_back(experts[k].second);
-    return chosen;
-}
-
-Numbers moe_of(const MoE &w, const Config &c, const Tensor &h) {
-    const Numbers U(h), W_g(w.W_g), W_u(w.W_u), W_2(w.W_2), b(w.b);
-    Numbers result(h.shape);
-    for (long n = 0; n < h.shape.rows(); n++) {
-        const Vec u = row(U, n), s = affinities(w, c, u);
-        const std::vector<int> chosen = choice(c, s, b.v);
-        Vec y(c.d, 0.0);
-        if (c.N_s)
-            y = times(Numbers(w.shared.W_2),
-                      gated(times(Numbers(w.shared.W_g), u), times(Numbers(w.shared.W_u), u)));
-        double total = 0;
-        for (int i : chosen) total += s[i];
-        for (int i = 0; i < c.N_r; i++) {   // every expert is asked
-            if (!std::count(chosen.begin(), chosen.end(), i)) continue;
-            const double g = c.rho * (c.norm_gates ? s[i] / total : s[i]);               // V3 (13)(14)
-            const Vec a = gated(times(W_g, u, (long)i * c.d_e, c.d_e), times(W_u, u, (long)i * c.d_e, c.d_e));
-            const Vec FFN_i = times(W_2, a, (long)i * c.d, c.d);
-            for (int x = 0; x < c.d; x++) y[x] += g * FFN_i[x];                          // V3 (12)
-        }
-        std::copy(y.begin(), y.end(), result.v.begin() + n * c.d);
-    }
-    return result;
-}
-
-Config small() {                                         // every size is another number
-    Config c;
-    c.attention = Attention::MLA;
-    c.pairing = rope_interleaved;
-    c.V = 13, c.context = 32, c.d = 10, c.n_layers = 2, c.n_h = c.n_kv = 2, c.d_h = 5, c.d_v = 4, c.d_hR = 6;
-    c.d_c = 7, c.d_cq = 8, c.d_ff = 9;
-    c.N_r = 12, c.N_s = 2, c.K_r = 3, c.d_e = 6, c.n_dense = 1, c.groups = 4, c.M = 2, c.rho = 2.5;
-    c.init_std = 0.4;
-    return c;
-}
-
 // Gains are not all 1, and the selection bias is not 0.
 double error_of_moe(const Config &c) {
     NoGrad off;
@@ -106,25 +29,6 @@ double error_of_moe(const Config &c) {
 
 // The worst measured of all cases below: float 2.2e-7, double 7.2e-16.
 constexpr double moe_bar = in_double ? 1e-14 : 1e-6;
-
-// What a layer chose and what its balance loss was, for rows u (B,T,d).
-struct Seen {
-    std::vector<std::vector<int>> idx;
-    Numbers s;
-    double balance;
-};
-Seen seen_by(const MoE &w, const Config &c, const Tensor &u) {
-    NoGrad off;
-    Aux aux;
-    Step step = causal(u.shape[0], u.shape[1]);
-    step.aux = &aux;
-    moe(w, c, u, step);
-    Seen seen = {{}, Numbers(aux.routing[0].s), aux.losses.empty() ? 0 : (double)item(aux.losses[0].value)};
-    const std::vector<int> idx = int_values(aux.routing[0].idx);
-    for (size_t n = 0; n < idx.size(); n += c.K_r)
-        seen.idx.emplace_back(idx.begin() + n, idx.begin() + n + c.K_r);
-    return seen;
-}
 
 // A router whose affinities for token t are exactly sigmoid(z[t][i]): token t is the t-th unit vector.
 struct Hand {
@@ -146,7 +50,7 @@ struct Hand {
 };
 }  // namespace
 
-// ----------------------------------------------------------------------------------------- [2] moe equals it
+// ----------------------------------------------------------------------------------------- [1] moe equals it
 TEST_CASE("moe: equals asking every expert in turn, V3 (12)-(16), with bias, groups and rho") {
     CHECK(error_of_moe(small()) < moe_bar);
 }
@@ -218,7 +122,7 @@ TEST_CASE("block: the first n_dense layers have a dense network, the others expe
     }
 }
 
-// -------------------------------------------------------------------------------------------- [3] the choice
+// -------------------------------------------------------------------------------------------- [2] the choice
 TEST_CASE("moe: the bias chooses but never weighs: a huger one that chooses the same changes no bit") {
     NoGrad off;
     const Model m = random_model(small());
@@ -280,7 +184,7 @@ TEST_CASE("moe: a token uses at most M groups") {
     CHECK(used.size() > 4);                              // and not the same two for all tokens
 }
 
-// -------------------------------------------------------------------------------- [4] the sequence-wise loss
+// -------------------------------------------------------------------------------- [3] the sequence-wise loss
 namespace {
 // alpha sum_i f_i P_i of each sequence of T tokens, averaged.   V3 (17)-(20)
 double balance_of(const Config &c, const Seen &seen, const std::vector<std::vector<int>> &counted, int T) {
@@ -380,7 +284,7 @@ TEST_CASE("balance loss: alpha = 0 makes none") {
     CHECK(!language_modelling(m, make_batch(examples({{1, 2, 3, 4, 5}}), 0)).term("balance"));
 }
 
-// --------------------------------------------------------------------------------------- [5] the bias update
+// --------------------------------------------------------------------------------------- [4] the bias update
 namespace {
 TrainOptions frozen_weights() {                               // lr = 0: only the biases move
     TrainOptions o;
@@ -466,7 +370,7 @@ TEST_CASE("bias update: it evens out the load of a router that starts lopsided")
     CHECK(last < first / 2);
 }
 
-// -------------------------------------------------------------------------------- [6] multi-token prediction
+// -------------------------------------------------------------------------------- [5] multi-token prediction
 namespace {
 Config with_modules(int D) {
     Config c = small();
@@ -630,7 +534,7 @@ TEST_CASE("mtp: it knows what one token more can tell, not less and not more") {
     CHECK(r.term("mtp") == doctest::Approx(ln8 * 8 / 16).epsilon(0.1));
 }
 
-// --------------------------------------------------------------------------------------------- [7] gradients
+// --------------------------------------------------------------------------------------------- [6] gradients
 TEST_CASE("moe: gradient of every weight and of the input, the choices frozen") {
     for (bool norm_gates : {true, false}) {
         Config c = small();
@@ -665,7 +569,7 @@ TEST_CASE("mtp: gradient of its weights, of the embedding and of the hidden stat
     check_gradient([&] { return mtp(m.mtp[0], m, h, causal(ids)); }, leaves);
 }
 
-// -------------------------------------------------------------------------------------------- [8] the census
+// -------------------------------------------------------------------------------------------- [7] the census
 TEST_CASE("census: DeepSeek-V3 has 671B parameters, 37B activated, and 11.5B in its MTP module") {
     const Census n = census(load_preset("deepseek-v3"));
     CHECK(std::lround(n.total / 1e9) == 671);

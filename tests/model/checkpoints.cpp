@@ -59,6 +59,11 @@ Config with(Config c, std::initializer_list<const char *> assignments) {
     return c;
 }
 
+Config tiny_v2() {
+    return with(tiny_v3(),
+                {"gate=softmax", "norm_gates=false", "selection_bias=false", "group_best=1", "D=0"});
+}
+
 Model random_model(const Config &c) {
     Model m = initialised(c, seeded(5));
     uint64_t seed = 100;
@@ -221,6 +226,15 @@ const std::pair<const char *, Config> round_trips[] = {
     {"deepseek_v3", with(tiny_v3(), {"n_dense=3", "D=2"})},
     {"deepseek_v3",
      with(tiny_v3(), {"scaling=yarn", "factor=40", "mscale=1", "mscale_all_dim=0.707", "original=64"})},
+    {"deepseek_v2", tiny_v2()},
+    {"deepseek_v2",
+     with(tiny_v2(), {"groups=1", "M=1", "d_cq=0", "alpha_dev=0.5", "capacity=1", "exempt=0.2"})},
+    {"deepseek_v2", with(tiny_v2(), {"scaling=yarn", "factor=40", "mscale=0.707", "mscale_all_dim=0.707"})},
+    {"deepseek_edu", with(tiny_v2(), {"D=1"})},
+    {"deepseek_edu", with(tiny_v2(), {"norm_gates=true"})},
+    {"deepseek_edu", with(tiny_v2(), {"selection_bias=true"})},
+    {"deepseek_edu", with(tiny_v2(), {"pairing=half_split"})},
+    {"deepseek_edu", with(tiny_v2(), {"gate=hash", "K_r=1"})},
     {"deepseek_edu", with(tiny_v3(), {"gate=softmax"})},
     {"deepseek_edu", with(tiny_v3(), {"group_best=1"})},
     {"deepseek_edu", with(tiny_v3(), {"attention=MHA", "pairing=half_split", "d_h=4"})},
@@ -243,6 +257,33 @@ TEST_CASE("checkpoints: what is saved comes back bit by bit, and says which prog
         CHECK(print_config(back.c) == print_config(c));
         CHECK(print_config(load_config(folder.at)) == print_config(c));
     }
+}
+
+TEST_CASE("checkpoints: a type that was asked for says all of a model, or is refused by what it would lose") {
+    Folder folder;
+    Model m = random_model(tiny_v2());
+    CHECK(contains(told([&] { save_model(m, folder.at, {.type = "deepseek_v3"}); }),
+                   "cannot be saved: config.json of a deepseek_v3 would lose"));
+    CHECK(contains(told([&] { save_model(m, folder.at, {.type = "deepseek_v3"}); }), "selection_bias"));
+    m.c.D = 0;
+    save_model(m, folder.at, {.type = "deepseek_edu"});
+    CHECK(contains(read_text(folder.at + "/config.json", 1 << 20), "deepseek_edu"));
+    CHECK(print_config(load_config(folder.at)) == print_config(m.c));
+}
+
+TEST_CASE("checkpoints: what a deepseek_v2 says that cannot be computed is refused by its key") {
+    const auto refused = [](const char *key, const Json &value) {
+        Parts parts(tiny_v2());
+        parts.config[key] = value;
+        Folder folder;
+        parts.write(folder.at);
+        return told([&] { load_model(folder.at); });
+    };
+    CHECK(contains(refused("norm_topk_prob", true), "norm_topk_prob"));
+    CHECK(contains(refused("scoring_func", "sigmoid"), "scoring_func: the gate of deepseek_v2 is a softmax"));
+    CHECK(contains(refused("topk_method", "noaux_tc"), "topk_method: 'noaux_tc' is unknown"));
+    CHECK(contains(refused("moe_layer_freq", 2), "moe_layer_freq"));
+    CHECK(refused("n_group", 3) == "");
 }
 
 TEST_CASE("checkpoints: MLA without any experts is a deepseek_v3 of dense layers") {

@@ -6,6 +6,8 @@ axes can be exchanged unseen.
 
 import torch
 from transformers import (
+    DeepseekV2Config,
+    DeepseekV2ForCausalLM,
     DeepseekV3Config,
     DeepseekV3ForCausalLM,
     LlamaConfig,
@@ -55,6 +57,10 @@ V3 = dict(
     rms_norm_eps=1e-6,
     num_nextn_predict_layers=0,
 )
+V2 = {key: value for key, value in V3.items() if key not in ("norm_topk_prob", "num_nextn_predict_layers")} | dict(
+    n_shared_experts=2, n_group=None, topk_group=None, topk_method="greedy", routed_scaling_factor=1.0
+)
+LIMITED = dict(n_routed_experts=12, n_group=4, topk_group=2, topk_method="group_limited_greedy")
 YARN = dict(
     type="yarn", rope_type="yarn", factor=4.0, original_max_position_embeddings=32, beta_fast=32, beta_slow=1
 )
@@ -71,6 +77,7 @@ CLASSES = {
     "llama": (LlamaConfig, LlamaForCausalLM),
     "mistral": (MistralConfig, MistralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "v2": (DeepseekV2Config, DeepseekV2ForCausalLM),
     "v3": (DeepseekV3Config, DeepseekV3ForCausalLM),
 }
 
@@ -149,6 +156,40 @@ CASES = {
         LLAMA | dict(vocab_size=101, hidden_size=30, intermediate_size=37, num_attention_heads=3, num_key_value_heads=3),
         {},
     ),
+    "v2 lite: greedy, no query compression": (V2 | dict(q_lora_rank=None), {}),
+    "v2 greedy, query compression": (V2, {}),
+    "v2 group-limited": (V2 | LIMITED, {}),
+    "v2 group-limited, times 16": (V2 | LIMITED | dict(routed_scaling_factor=16.0), {}),
+    "v2 group-limited, no compression, K 5": (V2 | LIMITED | dict(q_lora_rank=None, num_experts_per_tok=5), {}),
+    "v2 YaRN .707": (V2 | LIMITED | scaling(factor=40.0, mscale=0.707, mscale_all_dim=0.707), {}),
+    "v2 lite, YaRN .707": (
+        V2 | dict(q_lora_rank=None) | scaling(factor=40.0, mscale=0.707, mscale_all_dim=0.707),
+        {},
+    ),
+    "v2 YaRN mscale uneven": (V2 | scaling(mscale=1.0, mscale_all_dim=0.4), {}),
+    "v2 one expert a token": (V2 | dict(num_experts_per_tok=1), {}),
+    "v2 all layers dense": (V2 | dict(first_k_dense_replace=3), {}),
+    "v2 no dense layer, no shared expert": (V2 | dict(first_k_dense_replace=0, n_shared_experts=0), {}),
+    "v2 odd sizes, tied": (  # theirs wants even heads and latents: pairs become complex numbers
+        V2
+        | dict(
+            vocab_size=89,
+            hidden_size=33,
+            intermediate_size=37,
+            moe_intermediate_size=7,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            q_lora_rank=11,
+            kv_lora_rank=14,
+            qk_nope_head_dim=4,
+            qk_rope_head_dim=6,
+            v_head_dim=7,
+            n_routed_experts=7,
+            num_experts_per_tok=2,
+            tie_word_embeddings=True,
+        ),
+        {},
+    ),
     "v3 all layers dense": (V3 | dict(first_k_dense_replace=3), {}),
     "v3 experts": (V3, {}),
     "v3 no query compression": (V3 | dict(q_lora_rank=None), {}),
@@ -223,7 +264,7 @@ def build(name, seed=0):
         ids = torch.randint(config.vocab_size, (B, T), generator=torch.Generator().manual_seed(seed))
         model = model_class(config).eval()
         randomise(model, seed, **weights)
-        if not name.startswith("v3") or routing_margin(model, ids) > 1e-4:
+        if not name.startswith(("v2", "v3")) or routing_margin(model, ids) > 1e-4:
             break
         seed += 1000
     with InDouble():

@@ -41,8 +41,12 @@ def later(*shape):
     return randn(*shape, generator=later_generator)
 
 
-def randint(below, *shape):
+def randint(below, *shape, generator=generator):
     return torch.randint(below, shape, generator=generator, dtype=torch.int32)
+
+
+def later_ints(below, *shape):
+    return randint(below, *shape, generator=later_generator)
 
 
 def away(*shape):
@@ -106,6 +110,11 @@ def _(x, ids, slot):
 def _(y, slot, g):
     rows = torch.where((slot >= 0)[..., None], y[slot.long().clamp(min=0)], 0)
     return dict(z=(g[..., None] * rows).sum(1))
+
+
+@case("combine", "no gate", dict(y=later(18, 4), slot=SORTED["slot"]))
+def _(y, slot):
+    return dict(z=y[slot.long()].sum(1))
 
 
 @case("concat", inputs=dict(a=randn(2, 3, 4, 5), b=randn(2, 3, 4, 2)))
@@ -438,6 +447,38 @@ def _(s, K, b=None, pos=None, groups=1, keep=1, best=1):
     return dict(idx=idx if pos is None else torch.where(pos.view(-1, 1) < 0, -1, idx))
 
 
+@case("hash_route", inputs=dict(ids=later_ints(1000, 4, 3), pos=torch.arange(12, dtype=torch.int32).view(4, 3) % 5 - 1), n=7)
+def _(ids, pos, n):
+    """The finaliser of splitmix64."""
+    word, out = (1 << 64) - 1, []
+    for i, p in zip(ids.flatten().tolist(), pos.flatten().tolist()):
+        z = (i + 0x9E3779B97F4A7C15) & word
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & word
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & word
+        out.append((z ^ z >> 31) % n if p >= 0 else -1)
+    return dict(idx=torch.tensor(out, dtype=torch.int32).view(-1, 1))
+
+
+@case("drop", inputs=dict(s=later(9, 6), idx=later_ints(6, 9, 2)), groups=3, capacity=0.8)
+@case(
+    "drop",
+    "exempt rows, choices of nobody",
+    dict(s=later(9, 6), idx=later_ints(7, 9, 2) - 1, exempt=(torch.arange(9) % 4 == 0).int()),
+    groups=2,
+    capacity=0.6,
+)
+def _(s, idx, groups, capacity, exempt=None):
+    choices = [(n, k) for n in range(len(idx)) for k in range(idx.shape[1]) if idx[n, k] >= 0]
+    room, kept, size = math.ceil(capacity * len(choices) / groups), idx.clone(), s.shape[1] // groups
+    for g in range(groups):
+        mine = [(n, k) for n, k in choices if idx[n, k] // size == g]
+        free = [c for c in mine if exempt is None or not exempt[c[0]]]
+        free.sort(key=lambda c: -s[c[0], idx[c[0], c[1]]].item())
+        for n, k in free[max(0, room - (len(mine) - len(free))) :]:
+            kept[n, k] = -1
+    return dict(kept=kept)
+
+
 @case("dispatch", inputs=dict(idx=IDX), n=5)
 @case(
     "dispatch",
@@ -449,13 +490,20 @@ def _(idx, n):
     return dispatched(idx, n)
 
 
-@case("balance", inputs=dict(idx=IDX), n=5, T=3, a=0.01)
-@case("balance", "padded", dict(idx=torch.where(torch.arange(6)[:, None] % 3 == 2, -1, IDX)), n=5, T=3, a=0.01)
-def _(idx, n, T, a):
-    per_sequence, token = idx.view(-1, T * idx.shape[1]), (idx >= 0).any(1)
+PADDED = torch.where(torch.arange(6)[:, None] % 3 == 2, -1, IDX)
+
+
+@case("balance", inputs=dict(idx=IDX), n=5, T=3, a=0.01, groups=5)
+@case("balance", "padded", dict(idx=PADDED), n=5, T=3, a=0.01, groups=5)
+@case("balance", "by device", dict(idx=PADDED), n=6, T=3, a=0.01, groups=3)
+@case("balance", "by communication", dict(idx=PADDED), n=6, T=3, a=0.01, groups=2, keep=2, once=1)
+def _(idx, n, T, a, groups, keep=1, once=0):
+    size, token = n // groups, (idx >= 0).any(1)
     tokens = token.view(-1, T).sum(1, keepdim=True).double()
-    f = torch.stack([(per_sequence == e).sum(1) for e in range(n)], 1).double() * n / (idx.shape[1] * tokens)
-    return dict(w=(a / tokens * f).repeat_interleave(T, 0) * token[:, None])
+    on = torch.stack([((idx >= 0) & (idx // size == g)).sum(1) for g in range(groups)], 1)
+    count = (on.clamp(max=1) if once else on).view(-1, T, groups).sum(1).double()
+    f = count * groups / ((keep if once else idx.shape[1]) * tokens)
+    return dict(w=(a / tokens * f).repeat_interleave(T, 0).repeat_interleave(size, 1) * token[:, None])
 
 
 def check_sample(args, folder, failures):

@@ -114,7 +114,7 @@ class Margins:
     def __init__(self, *models):
         self.smallest = float("inf")
         modules = [module for model in models if model is not None for module in model.modules()]
-        routers = [module for module in modules if type(module).__name__ == "DeepseekV3TopkRouter"]
+        routers = [module for module in modules if type(module).__name__.endswith("TopkRouter")]
         self.hooks = [router.register_forward_hook(self.look) for router in routers]
 
     def __enter__(self):
@@ -126,9 +126,10 @@ class Margins:
 
     @torch.no_grad()
     def look(self, router, inputs, output):
-        c = output[0].sigmoid() + router.e_score_correction_bias
-        N, G, M, K = c.shape[0], router.num_group, router.topk_group, router.top_k
-        groups = c.view(N, G, -1).topk(2).values.sum(-1)
+        v2 = not hasattr(router, "e_score_correction_bias")
+        c = output[0].softmax(-1) if v2 else output[0].sigmoid() + router.e_score_correction_bias
+        N, G, M, K = c.shape[0], router.num_group or 1, router.topk_group or 1, router.top_k
+        groups = c.view(N, G, -1).topk(1 if v2 else 2).values.sum(-1)
         best = groups.sort(descending=True).values
         if M < G:
             self.smallest = min(self.smallest, (best[:, M - 1] - best[:, M]).min().item())

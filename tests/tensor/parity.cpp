@@ -99,6 +99,7 @@ PARITY("gather_rows and combine by the slots of a dispatch, some of them nobody'
         const Tensor x = numbers({41, d}), g = numbers({41, 3}, 2), y = numbers({41 * 3, d}, 3);
         both_ways([&] { return gather_rows(x, to.token, to.slot); }, {x});
         both_ways([&] { return combine(y, to.slot, g); }, {y, g});
+        both_ways([&] { return combine(y, to.slot, {}); }, {y});
     }
 }
 
@@ -340,6 +341,37 @@ PARITY("balance, over several sequences, some of them padded, some nothing else"
     for (int T : {1, 4, 12}) balance(ids(chosen, {12, 3}), 40, T, 0.01);
     std::fill_n(chosen.begin() + 3, 3 * 5, -1);       // rows 1 to 5: with T = 4, most of one, some of another
     for (int T : {1, 2, 4, 12}) balance(ids(chosen, {12, 3}), 40, T, 0.01);
+}
+
+PARITY("balance, by device and by communication") {
+    std::vector<int> chosen = random_ints(12 * 5, 40, 2);
+    std::fill_n(chosen.begin() + 3, 5 * 4, -1);
+    for (int D : {1, 4, 10, 40})
+        for (int M : {0, 1, 3}) balance(ids(chosen, {12, 5}), 40, 4, 0.01, D, M);
+}
+
+PARITY("hash_route, more than a block, some of it padding") {
+    for (int n : {1, 300}) {
+        std::vector<int> pos = random_ints(n, 5, 2);
+        for (int &p : pos) p -= 1;
+        hash_route(random_ids({n, 1}, 50257), 7, ids(pos, {n, 1}));
+        hash_route(random_ids({n}, 97), 64);
+    }
+}
+
+PARITY("drop, with ties, exempt rows and choices of nobody") {
+    for (int n : {1, 7, 130}) {
+        const Tensor s = softmax(numbers({n, 12})), flat = zeros({n, 12});
+        std::vector<int> chosen = int_values(topk(s, {}, {.K = 3}));
+        for (int i = 0; i < n * 3; i += 7) chosen[i] = -1;
+        const Tensor idx = ids(chosen, {n, 3}), exempt = random_ids({n}, 2, 5);
+        for (const Tensor &affinity : {s, flat})
+            for (int D : {1, 4, 12})
+                for (double capacity : {0.3, 1.0, 2.0}) {
+                    drop(affinity, idx, exempt, D, capacity);
+                    drop(affinity, idx, {}, D, capacity);
+                }
+    }
 }
 
 PARITY("sample: greedy, top_k, top_p and all, with ties") {

@@ -64,7 +64,7 @@ TEST_CASE("batch: ragged sequences give what each gives alone: gradients, balanc
     std::vector<Examples> one_by_one;
     for (const Example &e : ragged) one_by_one.push_back({e});
     Flow alone;
-    for (const Batch &b : make_batches(one_by_one, 1)) add_to(alone, flow_of(m, b));
+    for (const Batch &b : make_batches(one_by_one, m.c)) add_to(alone, flow_of(m, b));
     check_same_flow(together, alone);
 }
 
@@ -82,7 +82,7 @@ TEST_CASE("batch: documents packed into one sequence give what each gives alone"
     std::vector<Examples> one_by_one;
     for (const auto &d : documents) one_by_one.push_back(examples({d}));
     Flow alone;
-    for (const Batch &b : make_batches(one_by_one, 1)) add_to(alone, flow_of(m, b));
+    for (const Batch &b : make_batches(one_by_one, m.c)) add_to(alone, flow_of(m, b));
     Flow together = flow_of(m, make_batch({packed}, 1));
     together.load = alone.load;                  // the last token of a document is read, and predicts nothing
     check_same_flow(together, alone);

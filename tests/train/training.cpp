@@ -111,6 +111,15 @@ TEST_CASE("language_modelling: gradient of every weight of v3-nano" * doctest::s
     c.alpha = 0.1;                                       // so that the balance loss is seen
     check_every_gradient(c, 1e-7);
 }
+TEST_CASE("language_modelling: gradient of every weight of V2's and DeepSeekMoE's experts" *
+          doctest::skip(!in_double)) {
+    Config v2 = load_preset("v3-nano"), hash = load_preset("llm-nano");
+    v2.gate = Gate::softmax, v2.norm_gates = v2.selection_bias = false, v2.group_best = 1, v2.D = 0;
+    v2.alpha = 0.1, v2.alpha_dev = 0.2, v2.alpha_comm = 0.3;
+    check_every_gradient(v2, 1e-7);
+    hash.gate = Gate::hash, hash.N_r = 4, hash.K_r = 1, hash.n_dense = 0, hash.d_e = 8;
+    check_every_gradient(hash, 1e-7);
+}
 TEST_CASE("language_modelling: gradient of every weight, tied, with YaRN" * doctest::skip(!in_double)) {
     Config c = load_preset("llm-nano");
     c.tied = true;
