@@ -44,6 +44,7 @@ int main(int argc, char **argv) {
     add_dump(program);
     add_bench(program);
     add_map(program);
+    add_scaling(program);
     lean::lean_verb(
         *program.add_subcommand("lean", "Check proofs in a subset of Lean 4, generate and decide theorems"));
     if (argc > 1) return run_command_line(program, argc, argv);

@@ -8,10 +8,14 @@
 TEST_CASE("command line: every verb and every option has a description and a long name") {
     CLI::App program;
     for (auto add : {add_tokenize_verb, add_train, add_eval, add_generate, add_chat, add_data, add_config,
-                     add_op, add_dump, add_check, add_tape, add_bench})
+                     add_op, add_dump, add_check, add_tape, add_bench, add_scaling})
         add(program);
     lean::lean_verb(*program.add_subcommand("lean"));
-    const auto verbs = program.get_subcommands({});
+    std::vector<const CLI::App *> verbs;
+    for (const CLI::App *verb : program.get_subcommands({})) {
+        verbs.push_back(verb);
+        for (const CLI::App *part : verb->get_subcommands({})) verbs.push_back(part);
+    }
     CHECK(verbs.size() >= 11);
     for (const CLI::App *verb : verbs) {
         INFO(verb->get_name());
