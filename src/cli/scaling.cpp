@@ -1,5 +1,7 @@
-// scaling.cpp: `deepseek scaling`: plan runs of several sizes under several budgets, and fit the laws that they
-// follow (src/lab/scaling.h).
+// scaling.cpp: `deepseek scaling`: plan runs of several sizes under several budgets, and fit the laws that
+// they follow (src/lab/scaling.h).
+//
+//   [1] the plan   [2] the fit, for people   [3] the fit, for programs   [4] the verbs
 #include <cmath>
 #include <cstdio>
 
@@ -13,7 +15,8 @@
 namespace {
 // ---------------------------------------------------------------------------------------------- [1] the plan
 struct PlanVerb {
-    std::vector<std::string> sizes = {"1x16", "1x24", "1x32", "2x32", "2x48", "3x48", "3x64", "4x80", "4x112"};
+    std::vector<std::string> sizes = {"1x16", "1x24", "1x32", "2x32", "2x48",
+                                      "3x48", "3x64", "4x80", "4x112"};
     PlanOptions o;
     std::string out;
 
@@ -71,7 +74,8 @@ void PlanVerb::run() {
                    "steps");
         }
         printf("  %-10s %9.3g %7.2f %7.2f %9.3g %8.0f %9.3g %8ld\n", cat(r.n_layers, "x", r.d).c_str(), r.M,
-               nominal_6N1(r.n_layers, r.d) / r.M, nominal_6N2(r.n_layers, r.d, r.vocabulary) / r.M, r.D, r.batch, r.lr, r.steps);
+               nominal_6N1(r.n_layers, r.d) / r.M, nominal_6N2(r.n_layers, r.d, r.vocabulary) / r.M, r.D,
+               r.batch, r.lr, r.steps);
     }
     if (!plan.refused.empty()) printf("\n");
     for (const std::string &why : plan.refused) printf("refused: %s\n", why.c_str());
@@ -79,13 +83,14 @@ void PlanVerb::run() {
     if (!out.empty()) write_atomically(out, csv_of(plan.runs));
 }
 
-// ----------------------------------------------------------------------------------------------- [2] the fit
+// ----------------------------------------------------------------------------------- [2] the fit, for people
 struct FitVerb {
     std::string runs, out, json;
     FitOptions o;
 
     void options(CLI::App &v) {
-        v.add_option("RUNS", runs, "a CSV: loss, n_layers, d, l_seq (or M), D (or C), vocabulary, batch, lr, seed")
+        v.add_option("RUNS", runs,
+                     "a CSV: loss, n_layers, d, l_seq (or M), D (or C), vocabulary, batch, lr, seed")
             ->required();
         v.add_option("--predict", o.predict, "foretell the loss at these budgets")->check(between(1, 1e30));
         v.add_option("--points", o.points, "sizes of a parabola, around the lowest; 0: all")
@@ -124,7 +129,8 @@ void print_law(const char *name, const Law &law, const char *paper) {
 void print_optima(const Fit &f, int points) {
     printf("\nThe best size of each budget: a parabola of the loss in ln M through %s   LLM (3)\n",
            points ? cat(points, " sizes around the lowest").c_str() : "all sizes");
-    printf("  %9s %6s %10s %10s %9s %6s   LLM (4): M_opt, D_opt\n", "C", "sizes", "M_opt", "D_opt", "loss", "R2");
+    printf("  %9s %6s %10s %10s %9s %6s   LLM (4): M_opt, D_opt\n", "C", "sizes", "M_opt", "D_opt", "loss",
+           "R2");
     for (const Optimum &o : f.optima) {
         if (!o.left_out.empty()) printf("  %9.3g %6d   left out: %s\n", o.C, o.sizes, o.left_out.c_str());
         else
@@ -141,8 +147,7 @@ void print_laws(const Fit &f) {
            f.seeds > 1 ? cat("bootstrap over ", f.seeds, " seeds").c_str()
                        : "of the regressions: one seed says nothing about seeds");
     const LossLaw &l = f.loss;
-    printf("\nThe loss at the optimum, %s\n",
-           l.use_offset ? "with an offset" : "a power law");
+    printf("\nThe loss at the optimum, %s\n", l.use_offset ? "with an offset" : "a power law");
     printf("  L = %.4g C^%.4f\n", l.power.k, l.power.g);
     if (l.offset) printf("  L = %.4f + %.4g C^-%.4f\n", l.offset->y_inf, l.offset->k, l.offset->g);
     else printf("  no form with an offset: too few budgets, or they do not bend\n");
@@ -150,8 +155,8 @@ void print_laws(const Fit &f) {
     printf("  %-8s %10s %10s %16s\n", "", "power law", "offset", "the loss before");
     for (int axis = 0; axis < n_axes; axis++) {
         const HeldOut &e = l.held_out[axis];
-        printf("  %-8s %10s %10s %16s\n", axis_names[axis], percent(e.power).c_str(), percent(e.offset).c_str(),
-               percent(e.last).c_str());
+        printf("  %-8s %10s %10s %16s\n", axis_names[axis], percent(e.power).c_str(),
+               percent(e.offset).c_str(), percent(e.last).c_str());
     }
     for (const Prediction &p : f.predictions)
         printf("  at C = %.3g: %.4f %s\n", p.C, p.loss, shown(p.interval).c_str());
@@ -162,17 +167,18 @@ void print_grids(const Fit &f, double within) {
     printf("  %9s %9s %6s %6s %9s %9s %9s   LLM (1): lr, batch\n", "C", "M", "cells", "near", "loss", "lr",
            "batch");
     for (const NearOptimal &n : f.grids) {
-        printf("  %9.3g %9.3g %6d %6d %9.4f %9.3g %9.0f   %9.3g %9.0f\n", n.C, n.M, n.cells, n.near, n.loss, n.lr,
-               n.batch, lr_opt(n.C), batch_opt(n.C));
+        printf("  %9.3g %9.3g %6d %6d %9.4f %9.3g %9.0f   %9.3g %9.0f\n", n.C, n.M, n.cells, n.near, n.loss,
+               n.lr, n.batch, lr_opt(n.C), batch_opt(n.C));
         if (!n.lr_left_out.empty()) printf("  %9s no learning rate: %s\n", "", n.lr_left_out.c_str());
         if (!n.batch_left_out.empty()) printf("  %9s no batch: %s\n", "", n.batch_left_out.c_str());
     }
     if (f.lr) print_law("lr", *f.lr, "0.3118 C^-0.1250");
     if (f.batch) print_law("batch", *f.batch, "0.2920 C^0.3271");
-    if (!f.lr || !f.batch) printf("  no law of one that has fewer than 3 budgets with a grid around its best\n");
+    if (!f.lr || !f.batch)
+        printf("  no law of one that has fewer than 3 budgets with a grid around its best\n");
 }
 
-// ---------------------------------------------------------------------------------- [3] the fit, for programs
+// --------------------------------------------------------------------------------- [3] the fit, for programs
 Json number(double x) { return std::isfinite(x) ? Json(x) : Json(); }                // unknown: null
 Json json_of(const Interval &i) { return Json::array({number(i.low), number(i.high)}); }
 Json json_of(const Law &law) {
@@ -199,8 +205,13 @@ Json json_of(const LossLaw &l) {
 Json json_of(const Fit &f) {
     Json j = {{"seeds", f.seeds}, {"budgets", Json::array()}, {"no_laws", f.no_laws}};
     for (const Optimum &o : f.optima)
-        j["budgets"].push_back({{"C", o.C}, {"sizes", o.sizes}, {"M", number(o.M)}, {"D", number(o.D)},
-                                {"loss", number(o.loss)}, {"r2", number(o.r2)}, {"left_out", o.left_out}});
+        j["budgets"].push_back({{"C", o.C},
+                                {"sizes", o.sizes},
+                                {"M", number(o.M)},
+                                {"D", number(o.D)},
+                                {"loss", number(o.loss)},
+                                {"r2", number(o.r2)},
+                                {"left_out", o.left_out}});
     if (f.no_laws.empty()) {
         j["M_opt"] = json_of(f.M);
         j["D_opt"] = json_of(f.D);
@@ -210,8 +221,14 @@ Json json_of(const Fit &f) {
             j["predictions"].push_back({{"C", p.C}, {"loss", p.loss}, {"interval", json_of(p.interval)}});
     }
     for (const NearOptimal &n : f.grids)
-        j["grids"].push_back({{"C", n.C}, {"M", n.M}, {"cells", n.cells}, {"near", n.near}, {"loss", n.loss},
-                              {"lr", n.lr}, {"batch", n.batch}, {"lr_left_out", n.lr_left_out},
+        j["grids"].push_back({{"C", n.C},
+                              {"M", n.M},
+                              {"cells", n.cells},
+                              {"near", n.near},
+                              {"loss", n.loss},
+                              {"lr", n.lr},
+                              {"batch", n.batch},
+                              {"lr_left_out", n.lr_left_out},
                               {"batch_left_out", n.batch_left_out}});
     j["lr_opt"] = f.lr ? json_of(*f.lr) : Json();
     j["batch_opt"] = f.batch ? json_of(*f.batch) : Json();
@@ -222,13 +239,14 @@ std::string csv_of(const Fit &f) {
     std::string text = "C,sizes,M_opt,D_opt,loss,r2,left_out\n";
     const auto cell = [](double x) { return std::isnan(x) ? "" : format(x); };
     for (const Optimum &o : f.optima)
-        text += cat(format(o.C), ",", o.sizes, ",", cell(o.M), ",", cell(o.D), ",", cell(o.loss), ",", cell(o.r2),
-                    ",\"", o.left_out, "\"\n");
+        text += cat(format(o.C), ",", o.sizes, ",", cell(o.M), ",", cell(o.D), ",", cell(o.loss), ",",
+                    cell(o.r2), ",\"", o.left_out, "\"\n");
     return text;
 }
 
 void FitVerb::run() const {
-    expect(o.points == 0 || o.points >= 3, "--points ", o.points, ": a parabola needs 3 or more, or 0 for all");
+    expect(o.points == 0 || o.points >= 3, "--points ", o.points,
+           ": a parabola needs 3 or more, or 0 for all");
     const Runs read = read_runs(read_text(runs, 1 << 28), runs);
     const Fit f = fit_laws(read, o);
     printf("%s: %zu runs, %zu budgets, %d seed%s", runs.c_str(), read.rows.size(), f.optima.size(), f.seeds,
@@ -245,12 +263,14 @@ void FitVerb::run() const {
 }  // namespace
 
 void add_scaling(CLI::App &program) {
-    CLI::App *v = program.add_subcommand("scaling", "Scaling laws: plan runs under budgets of compute, fit them");
+    CLI::App *v =
+        program.add_subcommand("scaling", "Scaling laws: plan runs under budgets of compute, fit them");
     v->require_subcommand(1);
     v->footer("`deepseek scaling plan --help` and `deepseek scaling fit --help` show the options.");
-    add_verb<PlanVerb>(*v, "plan", "List runs of several sizes under several budgets",
-                       "deepseek scaling plan --compute 1e11 3e11 1e12 --lr 0.004 --batch 256 --seeds 3 --out runs.csv\n"
-                       "  cut -d, -f15 runs.csv | tail -n +2     the options of `deepseek train`, run by run");
+    add_verb<PlanVerb>(
+        *v, "plan", "List runs of several sizes under several budgets",
+        "deepseek scaling plan --compute 1e11 3e11 1e12 --lr 0.004 --batch 256 --seeds 3 --out runs.csv\n"
+        "  cut -d, -f15 runs.csv | tail -n +2     the options of `deepseek train`, run by run");
     add_verb<FitVerb>(*v, "fit", "Fit the laws of size, loss, learning rate and batch to runs",
                       "deepseek scaling fit runs.csv --predict 1e13 --json laws.json");
 }

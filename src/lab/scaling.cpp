@@ -32,9 +32,9 @@ static int head_width(int d) {
     return d_h;
 }
 
-// The model of these dimensions with 12 d^2 weights a block: as many key-value heads as heads, and a feed-forward
-// network of 8/3 d. Its matrices start at 0.6 / sqrt d like those of the small presets: with the paper's
-// 0.006, logits of a width of 32 stay near 0 for hundreds of steps.            [ours]
+// The model of these dimensions with 12 d^2 weights a block: as many key-value heads as heads, and a
+// feed-forward network of 8/3 d. Its matrices start at 0.6 / sqrt d as in the small presets: with the
+// paper's 0.006, the logits of a width of 32 stay near 0 for long.                                    [ours]
 static std::string train_options_of(const Run &run, const std::string &also) {
     const int d_h = head_width(run.d), n_h = run.d / d_h;
     const std::string fields =
@@ -104,8 +104,8 @@ std::string csv_of(const std::vector<Run> &runs) {
     for (const Run &r : runs)
         text += cat(format(r.C), ",", r.n_layers, ",", r.d, ",", r.l_seq, ",", r.vocabulary, ",",
                     format(nominal_6N1(r.n_layers, r.d)), ",",
-                    format(nominal_6N2(r.n_layers, r.d, r.vocabulary)), ",", format(r.M), ",", format(r.D), ",",
-                    format(r.batch), ",", format(r.lr), ",", r.steps, ",", r.seed, ",,", r.train, "\n");
+                    format(nominal_6N2(r.n_layers, r.d, r.vocabulary)), ",", format(r.M), ",", format(r.D),
+                    ",", format(r.batch), ",", format(r.lr), ",", r.steps, ",", r.seed, ",,", r.train, "\n");
     return text;
 }
 
@@ -166,8 +166,8 @@ static void complete(Run &run, const Row &row) {
     const bool shaped = run.n_layers && run.d && run.l_seq;
     const double M = shaped ? nominal_flops(run.n_layers, run.d, run.l_seq) : run.M;
     if (run.M && std::abs(run.M / M - 1) > 0.01)
-        fail(cat(row.where, ", column M: ", run.M, " is not ", M, ", which ", run.n_layers, " layers of ", run.d,
-                 " cost a token"),
+        fail(cat(row.where, ", column M: ", run.M, " is not ", M, ", which ", run.n_layers, " layers of ",
+                 run.d, " cost a token"),
              "M = 72 n_layers d^2 + 12 n_layers d l_seq: forward and backward, without the vocabulary");
     run.M = M;
     if (run.C && run.D && std::abs(run.C / (M * run.D) - 1) > 0.05)
@@ -211,7 +211,8 @@ Runs read_runs(const std::string &text, const std::string &name) {
         runs.rows.push_back(run);
     }
     if (runs.rows.empty())
-        fail(name + ": no run has a loss", "`deepseek scaling plan` leaves that column empty: the runs fill it");
+        fail(name + ": no run has a loss",
+             "`deepseek scaling plan` leaves that column empty: the runs fill it");
     return runs;
 }
 
@@ -220,7 +221,8 @@ namespace {
 struct Cell {                                            // runs that differ in their seed only
     int budget;
     double M, flops_6N1, flops_6N2, batch, lr;
-    Values loss;                                         // seed by seed
+    Values loss;                                         // seed by seed; 0: there is no such run
+    std::vector<long> line;
 
     double mean_of(const std::vector<int> &chosen) const {
         double sum = 0;
@@ -264,31 +266,31 @@ static Cell cell_of(const Run &run, const Grid &grid) {
             .flops_6N2 = shaped && run.vocabulary ? nominal_6N2(run.n_layers, run.d, run.vocabulary) : NAN,
             .batch = run.batch,
             .lr = run.lr,
-            .loss = Values(grid.seeds.size(), NAN)};
+            .loss = Values(grid.seeds.size()),
+            .line = std::vector<long>(grid.seeds.size())};
 }
 
 // Every cell has every seed: arms are compared within a seed, and seeds are what the bootstrap draws.
 static Grid grid_of(const Runs &runs) {
     Grid grid{budgets_of(runs.rows), seeds_of(runs.rows), {}};
-    std::map<std::array<double, 4>, std::vector<const Run *>> by_cell;
+    std::map<std::array<double, 4>, Cell> cells;
     for (const Run &run : runs.rows) {
-        const Cell cell = cell_of(run, grid);
-        auto &there = by_cell[{(double)cell.budget, cell.M, cell.batch, cell.lr}];
-        for (const Run *other : there)
-            if (other->seed == run.seed)
-                fail(cat(runs.name, ": line ", run.line, " is the run of line ", other->line, " once more"),
-                     "a run is known by C, M, batch, lr and seed");
-        there.push_back(&run);
+        const Cell empty = cell_of(run, grid);
+        const std::array key = {(double)empty.budget, run.M, run.batch, run.lr};
+        Cell &cell = cells.try_emplace(key, empty).first->second;
+        const size_t seed =
+            std::lower_bound(grid.seeds.begin(), grid.seeds.end(), run.seed) - grid.seeds.begin();
+        if (cell.loss[seed])
+            fail(cat(runs.name, ": line ", run.line, " is the run of line ", cell.line[seed], " once more"),
+                 "a run is known by C, M, batch, lr and seed");
+        cell.line[seed] = run.line;
+        cell.loss[seed] = run.loss;
     }
-    for (const auto &[key, there] : by_cell) {
-        Cell cell = cell_of(*there[0], grid);
-        for (const Run *run : there)
-            cell.loss[std::find(grid.seeds.begin(), grid.seeds.end(), run->seed) - grid.seeds.begin()] =
-                run->loss;
-        for (size_t i = 0; i < grid.seeds.size(); i++)
-            if (std::isnan(cell.loss[i]))
-                fail(cat(runs.name, ": line ", there[0]->line, ": that run is there without seed ",
-                         grid.seeds[i]),
+    for (const auto &[key, cell] : cells) {
+        const long there = *std::max_element(cell.line.begin(), cell.line.end());
+        for (size_t seed = 0; seed < grid.seeds.size(); seed++)
+            if (!cell.loss[seed])
+                fail(cat(runs.name, ": line ", there, ": that run is not there with seed ", grid.seeds[seed]),
                      "all runs need the same seeds: they are compared seed by seed");
         grid.cells.push_back(cell);
     }
@@ -297,13 +299,14 @@ static Grid grid_of(const Runs &runs) {
 
 // y at x between the points (xs, ys) on either side; xs ascending.
 static double between_neighbours(double x, const Values &xs, const Values &ys) {
-    const size_t i = std::clamp<size_t>(std::lower_bound(xs.begin(), xs.end(), x) - xs.begin(), 1, xs.size() - 1);
+    const size_t i =
+        std::clamp<size_t>(std::lower_bound(xs.begin(), xs.end(), x) - xs.begin(), 1, xs.size() - 1);
     return ys[i - 1] + (x - xs[i - 1]) / (xs[i] - xs[i - 1]) * (ys[i] - ys[i - 1]);
 }
 
 // M_opt(C) = argmin over M of the loss at C = M D.                                                    LLM (3)
 static Optimum optimum_of(const Grid &grid, int budget, const std::vector<int> &chosen, int points) {
-    std::map<double, std::pair<double, const Cell *>> best;       // of each M, over learning rates and batches
+    std::map<double, std::pair<double, const Cell *>> best;      // of each M, over learning rates and batches
     for (const Cell &cell : grid.cells) {
         if (cell.budget != budget) continue;
         const double loss = cell.mean_of(chosen);
@@ -372,8 +375,8 @@ static HeldOut held_out(Values compute, Values loss) {
     compute.pop_back();
     loss.pop_back();
     const auto offset = offset_law(compute, loss);
-    return {fit_power_law(compute, loss).at(C) / measured - 1,
-            offset ? offset->at(C) / measured - 1 : NAN, loss.back() / measured - 1};
+    return {fit_power_law(compute, loss).at(C) / measured - 1, offset ? offset->at(C) / measured - 1 : NAN,
+            loss.back() / measured - 1};
 }
 
 static LossLaw loss_law(const Frontier &f) {
@@ -444,13 +447,13 @@ static std::string no_optimum_in(Values values, double best, const char *what) {
 
 // The cells of one budget, at the size that has most of them (the paper varies learning rate and batch at
 // one size), that are within so many percent of the best.
-static NearOptimal near_optimal(const Grid &grid, int budget, double within, std::vector<const Cell *> &near) {
+static NearOptimal near_optimal(const Grid &grid, int budget, double within,
+                                std::vector<const Cell *> &near) {
     std::map<double, std::vector<const Cell *>> by_size;
     for (const Cell &cell : grid.cells)
         if (cell.budget == budget) by_size[cell.M].push_back(&cell);
-    const auto &[M, cells] = *std::max_element(by_size.begin(), by_size.end(), [](auto &a, auto &b) {
-        return a.second.size() < b.second.size();
-    });
+    const auto &[M, cells] = *std::max_element(
+        by_size.begin(), by_size.end(), [](auto &a, auto &b) { return a.second.size() < b.second.size(); });
     std::vector<double> losses, rates, batches;
     for (const Cell *cell : cells) {
         losses.push_back(mean(cell->loss));
@@ -471,7 +474,7 @@ static NearOptimal near_optimal(const Grid &grid, int budget, double within, std
             .batch_left_out = no_optimum_in(batches, batches[best], "batch")};
 }
 
-// lr_opt(C) and B_opt(C): lines through all near-optimal cells, as the paper draws them.               LLM (1)
+// lr_opt(C) and B_opt(C): lines through all near-optimal cells, as the paper draws them.             LLM (1)
 static void fit_grids(Fit &fit, const Grid &grid, double within) {
     Values C_lr, lr, C_batch, batch;
     int budgets_lr = 0, budgets_batch = 0;

@@ -1,9 +1,9 @@
 // scaling.h: the scaling laws of DeepSeek LLM (section 3), as a plan of runs and as what such runs say.
 //
-// A budget is C FLOPs of training. A model costs M FLOPs a token, so that it sees D = C / M tokens. Which M gives
-// the lowest loss, and with which learning rate and batch? plan_runs() lists runs of several sizes under several
-// budgets; each is one `deepseek train`, and its loss goes into the CSV that plan_runs() begins and read_runs() reads.
-// fit_laws() finds the best size of each budget and the power laws that these follow.
+// A budget is C FLOPs of training. A model costs M FLOPs a token, so that it sees D = C / M tokens. Which M
+// gives the lowest loss, with which learning rate and batch? plan_runs() lists runs of several sizes under
+// several budgets; each is one `deepseek train`, and its loss goes into the CSV that csv_of() begins and
+// read_runs() reads. fit_laws() finds the best size of each budget and the power laws that these follow.
 //
 // What it is not: it trains nothing, and it fits no surface L(M, D) (the third approach of Chinchilla).
 //
@@ -52,9 +52,9 @@ Plan plan_runs(const PlanOptions &);
 std::string csv_of(const std::vector<Run> &);            // without losses
 
 // -------------------------------------------------------------------------------------- [3] runs in a CSV
-// A header, then a run a line. Needed are: loss; D or C; M or n_layers, d and l_seq. Without vocabulary there is no
-// 6N2, without batch and lr no LLM (1), without seed all are of one. Other columns are not looked at. Rows
-// whose loss is empty are runs that are still to come: they are counted.
+// A header, then a run a line. Needed are: loss; D or C; M, or n_layers, d and l_seq. Without vocabulary
+// there is no 6N2, without batch and lr no LLM (1), without seed all are of one. Other columns are ignored.
+// Rows whose loss is empty are runs that are still to come: they are counted.
 struct Runs {
     std::vector<Run> rows;
     long to_come = 0;
@@ -80,8 +80,11 @@ struct Optimum {                                         // of one budget
     std::array<double, n_axes> flops;                    // per token, at the vertex; NaN: not known
     std::string left_out;                                // why there is no M; empty: there is
 };
-struct Law { PowerLaw fit; Interval k, g; };             // y = k C^g
-struct HeldOut {                                         // relative errors at the largest budget, fitted without it
+struct Law {
+    PowerLaw fit;
+    Interval k, g;
+};                                                       // y = k C^g
+struct HeldOut {                                   // relative errors at the largest budget, fitted without it
     double power, offset, last;                          // last: foretold as the loss before it; NaN: no fit
 };
 struct LossLaw {                                         // L(C), by the form that foretold better
@@ -95,7 +98,7 @@ struct Prediction {
     double C, loss;
     Interval interval;
 };
-struct NearOptimal {                                     // the grid of learning rates and batches of one budget
+struct NearOptimal {                                   // the grid of learning rates and batches of one budget
     double C, M;
     int cells, near;
     double loss, lr, batch;                              // of the best cell

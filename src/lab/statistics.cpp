@@ -107,8 +107,8 @@ Line fit_line(const Values &x, const Values &y) {
             (int)n};
 }
 
-// Through all points, in polynomials that are orthogonal over them: y = mean y + b u + c p with u = x - mean x
-// and p = u^2 - skew u - mean u^2, so that each coefficient is a quotient of two sums.
+// Through all points, in polynomials that are orthogonal over them: y = mean y + b u + c p, where
+// u = x - mean x and p = u^2 - skew u - mean u^2, so that each coefficient is a quotient of two sums.
 static Parabola parabola_through(const Values &x, const Values &y) {
     const double n = (double)x.size(), x_mean = mean(x), y_mean = mean(y);
     const Values u = minus(x, x_mean), v = minus(y, y_mean);
@@ -212,8 +212,7 @@ Bootstrap bootstrap(int n, int resamples, uint64_t seed, const Statistics &stati
     }
     const bool known = result.fitted >= 2 && 2 * result.fitted > resamples;
     for (size_t j = 0; j < draws.size(); j++) {
-        const double error =
-            known ? standard_deviation(draws[j]) * std::sqrt((double)n / (n - 1)) : NAN;
+        const double error = known ? standard_deviation(draws[j]) * std::sqrt((double)n / (n - 1)) : NAN;
         result.intervals.push_back(t_interval(result.estimates[j], error, n - 1));
     }
     return result;

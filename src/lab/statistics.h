@@ -1,8 +1,8 @@
 // statistics.h: what a few measurements say, and how surely: means, straight lines, parabolas, power laws.
 //
-// Pure functions of doubles. A list that is too short, two that differ in length, and a number whose logarithm
-// does not exist are refused with an Error that says so. What is not known (the standard error of a line
-// through two points) is NaN, never 0.
+// Pure functions of doubles. A list that is too short, two that differ in length, and a number that has no
+// logarithm are refused with an Error that says so. What is not known (the standard error of a line through
+// two points) is NaN, never 0.
 //
 //   [1] means   [2] Student's t   [3] lines and parabolas   [4] power laws   [5] the bootstrap
 #pragma once
@@ -64,11 +64,11 @@ PowerLaw fit_power_law(const Values &x, const Values &y);        // by the line;
 
 struct OffsetLaw {                                       // y = y_inf + k x^-g
     double y_inf, k, g;
-    bool inside;                                         // false: y_inf or k below 0, or g at a bound of its range
+    bool inside;                                         // false: y_inf or k below 0, or g at a bound
     double at(double x) const;
 };
-// Least squares in y, three different x or more, x positive. For a given g the law is a straight line in x^-g,
-// so that only g is searched, from 0.01 to 10.
+// Least squares in y; three different x or more, all positive. For a given g the law is a straight line in
+// x^-g, so that only g is searched, from 0.01 to 10.
 OffsetLaw fit_offset_law(const Values &x, const Values &y);
 
 // --------------------------------------------------------------------------------------- [5] the bootstrap
@@ -80,8 +80,8 @@ struct Bootstrap {
     std::vector<Interval> intervals;
     int fitted;                                          // resamples that had a fit, of those tried
 };
-// The standard deviation over `resamples` draws of n units, made wider: by sqrt(n / (n - 1)), for a draw varies
-// as if the variance of n units were divided by n, and by Student's t of n - 1. The usual interval, between
-// two percentiles of the draws, is right for many units; with five it holds the truth in 83% of cases, not
-// in 95. Not known for one unit, or where more than half of the draws have no fit.
+// The estimate -+ the standard deviation over `resamples` draws of n units, made wider: by sqrt(n / (n - 1)),
+// for draws vary as if the units' variance had been divided by n, and by Student's t of n - 1. The usual
+// interval, between two percentiles of the draws, is right for many units; with five it holds the truth in
+// 83% of cases, not in 95. Not known for one unit, or where half of the draws or more have no fit.
 Bootstrap bootstrap(int n, int resamples, uint64_t seed, const Statistics &statistics);
