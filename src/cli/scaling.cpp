@@ -2,6 +2,7 @@
 // they follow (src/lab/scaling.h).
 //
 //   [1] the plan   [2] the fit, for people   [3] the fit, for programs   [4] the verbs
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -163,6 +164,9 @@ void print_laws(const Fit &f) {
 }
 
 void print_grids(const Fit &f, double within) {
+    const auto alone = [](const NearOptimal &n) { return n.cells == 1; };
+    if (std::all_of(f.grids.begin(), f.grids.end(), alone))
+        return void(printf("\nLearning rate and batch: every size has one of each, which says nothing\n"));
     printf("\nLearning rate and batch: cells within %g%% of the best   LLM (1)\n", within);
     printf("  %9s %9s %6s %6s %9s %9s %9s   LLM (1): lr, batch\n", "C", "M", "cells", "near", "loss", "lr",
            "batch");

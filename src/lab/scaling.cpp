@@ -509,6 +509,8 @@ Fit fit_laws(const Runs &runs, const FitOptions &options) {
     else fit_frontier(fit, f, grid, options);
     fit_grids(fit, grid, options.within);
     if (fit.no_laws.empty() || fit.lr || fit.batch) return fit;
-    const auto at = std::find_if(f.all.begin(), f.all.end(), [](auto &o) { return !o.left_out.empty(); });
-    fail(cat(runs.name, ": ", fit.no_laws), cat("C = ", at->C, ": ", at->left_out));
+    std::string reasons;
+    for (const Optimum &o : f.all)
+        if (!o.left_out.empty()) reasons += cat(reasons.empty() ? "" : "; ", "C = ", o.C, ": ", o.left_out);
+    fail(cat(runs.name, ": ", fit.no_laws), reasons);
 }

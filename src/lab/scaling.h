@@ -17,10 +17,10 @@
 
 // -------------------------------------------------------------------------------------- [1] the paper's laws
 // Fitted from C = 1e17 on: at laptop budgets they are extrapolations over many decades.
-double lr_opt(double C);                                 // learning rate                              LLM (1)
-double batch_opt(double C);                              // tokens, not sequences                      LLM (1)
-double M_opt(double C);                                  // FLOPs per token                            LLM (4)
-double D_opt(double C);                                  // tokens                                     LLM (4)
+double lr_opt(double C);
+double batch_opt(double C);                              // tokens, not sequences
+double M_opt(double C);                                  // FLOPs per token
+double D_opt(double C);                                  // tokens
 
 // ---------------------------------------------------------------------------------------------- [2] the plan
 struct Run {
@@ -38,8 +38,8 @@ struct Dimensions { int n_layers, d; };
 struct PlanOptions {
     std::vector<double> C = {3e10, 1e11, 3e11, 1e12};
     std::vector<Dimensions> sizes;
-    std::vector<long> batch;                             // tokens; empty: LLM (1)
-    std::vector<double> lr;                              // empty: LLM (1)
+    std::vector<long> batch;                             // tokens; empty: batch_opt
+    std::vector<double> lr;                              // empty: lr_opt
     int l_seq = 64, vocabulary = 258, seeds = 1;
     long fewest_steps = 20;
     std::string also;                                    // more options of every run
@@ -53,8 +53,8 @@ std::string csv_of(const std::vector<Run> &);            // without losses
 
 // -------------------------------------------------------------------------------------- [3] runs in a CSV
 // A header, then a run a line. Needed are: loss; D or C; M, or n_layers, d and l_seq. Without vocabulary
-// there is no 6N2, without batch and lr no LLM (1), without seed all are of one. Other columns are ignored.
-// Rows whose loss is empty are runs that are still to come: they are counted.
+// there is no 6N2, without batch and lr there are no laws of these, without seed all runs have the same.
+// Other columns are ignored. Rows whose loss is empty are runs that are still to come: they are counted.
 struct Runs {
     std::vector<Run> rows;
     long to_come = 0;
@@ -108,10 +108,10 @@ struct Fit {
     int seeds;
     std::vector<Optimum> optima;
     std::string no_laws;                                 // why there are none; empty: M, D and L are there
-    Law M, D;                                            // LLM (3)(4)
+    Law M, D;                                            // M_opt(C), D_opt(C)
     LossLaw loss;
     std::vector<Prediction> predictions;
     std::vector<NearOptimal> grids;
-    std::optional<Law> lr, batch;                        // LLM (1)
+    std::optional<Law> lr, batch;                        // lr_opt(C), batch_opt(C)
 };
 Fit fit_laws(const Runs &, const FitOptions &);
