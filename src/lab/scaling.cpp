@@ -64,6 +64,8 @@ static void validate(const PlanOptions &o) {
            " has a comma, a quotation mark or a line break, which would end its cell of the CSV");
 }
 
+constexpr long most_steps = 1'000'000'000;               // that training takes
+
 Plan plan_runs(const PlanOptions &o) {
     validate(o);
     Plan result;
@@ -79,13 +81,15 @@ Plan plan_runs(const PlanOptions &o) {
             run.D = C / run.M;
             for (long tokens : batches) {
                 run.batch = (double)tokens;
-                run.steps = std::lround(run.D / run.batch);
-                if (run.steps < o.fewest_steps) {
+                const double steps = std::round(run.D / run.batch);
+                if (steps < (double)o.fewest_steps || steps > most_steps) {
                     result.refused.push_back(cat("C = ", C, ", ", size.n_layers, "x", size.d, ": ", run.D,
-                                                 " tokens are ", run.steps, " steps of ", tokens,
-                                                 ", fewer than ", o.fewest_steps));
+                                                 " tokens are ", steps, " steps of ", tokens,
+                                                 steps > most_steps ? ", more than " : ", fewer than ",
+                                                 steps > most_steps ? most_steps : o.fewest_steps));
                     continue;
                 }
+                run.steps = (long)steps;
                 for (double lr : rates)
                     for (run.lr = lr, run.seed = 1; run.seed <= o.seeds; run.seed++) {
                         run.train = train_options_of(run, o.also);
@@ -131,13 +135,14 @@ struct Row {
     const std::string &cell(const char *column) const {
         return cells[std::find(header.begin(), header.end(), column) - header.begin()];
     }
-    // A number above 0; `otherwise` where there is no such column.
+    // Where there is no such column, x stays as it is.
     template <class N> void read(const char *column, N &x) const {
         if (!has(column)) return;
         try {
             parse(cell(column), x);
-        } catch (const Error &e) {
-            fail(cat(where, ", column ", column, ": ", e.what()));
+        } catch (const Error &) {
+            fail(cat(where, ", column ", column, ": ", in_quotes(cell(column)), " is no ",
+                     std::is_integral_v<N> ? "whole number" : "finite number"));
         }
     }
     template <class N> void read_positive(const char *column, N &x) const {
@@ -154,7 +159,7 @@ static void expect_columns(const std::vector<std::string> &header, const std::st
     };
     for (const std::string &column : header)
         expect(column.empty() || std::count(header.begin(), header.end(), column) == 1, name,
-               ": line 1 names the column ", column, " twice");
+               ": line 1 names the column ", in_quotes(column), " twice");
     need(row.has("loss"), "loss", did_you_mean("loss", header));
     need(row.has("D") || row.has("C"), "D", "tokens of the run; or C, its FLOPs: one of them is needed");
     for (const char *column : {"n_layers", "d", "l_seq"})
