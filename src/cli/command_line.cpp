@@ -42,8 +42,9 @@ static int complain(const std::string &cause, const std::string &hint) {
 
 // CLI11 knows what is wrong; what was meant is told here: the options, or the choices {a,b}, nearest to it.
 static std::string hint_for(const CLI::ParseError &e, const CLI::App &verb) {
-    const std::string cause = e.what(),
-                      help = cat("`deepseek ", verb.get_name(), " --help` shows the options");
+    std::string words;                                   // scaling plan
+    for (const CLI::App *v = &verb; v->get_parent(); v = v->get_parent()) words = v->get_name() + " " + words;
+    const std::string cause = e.what(), help = cat("`deepseek ", words, "--help` shows the options");
     std::vector<std::string> known;
     const std::vector<std::string> left = verb.remaining();
     if (!left.empty()) {
@@ -72,8 +73,9 @@ int run_command_line(CLI::App &program, int argc, char **argv) {
     } catch (const CLI::RuntimeError &e) {
         return e.get_exit_code();
     } catch (const CLI::ParseError &e) {
-        const std::vector<CLI::App *> named = program.get_subcommands();
-        return complain(e.what(), hint_for(e, named.empty() ? program : *named[0]));
+        const CLI::App *named = &program;
+        while (!named->get_subcommands().empty()) named = named->get_subcommands()[0];
+        return complain(e.what(), hint_for(e, *named));
     } catch (const Interrupted &) {
         return 130;
     } catch (const Error &e) {

@@ -42,6 +42,7 @@ int main(int argc, char **argv) {
     add_dump(program);
     add_bench(program);
     add_map(program);
+    add_scaling(program);
     add_lean(program);
     if (argc > 1) return run_command_line(program, argc, argv);
     std::cout << program.help();

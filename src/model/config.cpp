@@ -317,10 +317,14 @@ Census census(const Config &c) {
     return result;
 }
 
-// Non-embedding FLOPs per token of a dense model: M = 72 n_layers d^2 + 12 n_layers d l_seq.          LLM (2)
+// A block of the paper's shape has 12 d^2 weights (4 of attention, 8 of the feed-forward network), each of
+// which costs 6 FLOPs a token, forward and backward. M leaves out the vocabulary and counts all pairs of
+// positions, causal or not.
 double nominal_flops(int n_layers, int d, int l_seq) {
-    return 72.0 * n_layers * d * d + 12.0 * n_layers * d * l_seq;
+    return 72.0 * n_layers * d * d + 12.0 * n_layers * d * l_seq;                    // LLM (2)
 }
+double nominal_6N1(int n_layers, int d) { return 72.0 * n_layers * d * d; }          // LLM (2)
+double nominal_6N2(int n_layers, int d, int V) { return nominal_6N1(n_layers, d) + 6.0 * V * d; }   // LLM (2)
 
 static std::string human(double x) {
     const char *units[] = {"", "K", "M", "B", "T"};

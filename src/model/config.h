@@ -29,4 +29,7 @@ struct Census {                                          // exact counts, before
 };
 Census census(const Config &);
 std::string print_census(const Config &);
-double nominal_flops(int n_layers, int d, int l_seq);  // M of a dense model                           LLM (2)
+// Three measures of a dense model's size, in FLOPs per token; only M counts attention's scores.
+double nominal_flops(int n_layers, int d, int l_seq);    // M
+double nominal_6N1(int n_layers, int d);                 // of the matrices in the blocks
+double nominal_6N2(int n_layers, int d, int V);          // and of the output head

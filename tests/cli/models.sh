@@ -17,6 +17,11 @@ holds "--help begins with a first visit: tokenize, train, eval, generate" \
     "  deepseek tokenize  deepseek train  deepseek eval  deepseek generate"
 refused "stpes" $nano --stpes 5
 hinted "did you mean --steps"
+refused "sizze" scaling plan --sizze 2x48
+hinted "did you mean --size"
+refused "2by48" scaling plan --size 2by48
+accepted scaling plan --size 1x16 2x32 --out runs.csv
+refused "runs.csv: no run has a loss" scaling fit runs.csv
 refused "steps.*many" $base --steps many
 refused "steps 0" $base --steps 0
 refused "steps -5" $base --steps -5

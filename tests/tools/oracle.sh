@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Holds us against implementations that we did not write: PyTorch, transformers and tokenizers, installed by pip into
-# build/venv (two minutes and 6 GB, once). Each check prints its errors beside its tolerances and fails above them.
+# Holds us against implementations that we did not write: PyTorch, transformers, tokenizers and SciPy, installed by pip
+# into build/venv (two minutes and 6 GB, once). Each check prints its errors beside its tolerances and fails above them.
 #
 #   tests/tools/oracle.sh [NAME...]      all of them, or these; every script has --help
 #     ops         every op, forward and backward, against autograd                                   10 s
@@ -8,6 +8,7 @@
 #     training    twenty AdamW steps, loss by loss                                                   2 min
 #     trained     a model trained here, loaded by transformers                                       1 min
 #     tokenizer   200,000 strings and 18 trainings against the reference library                     8 min
+#     statistics  fits of scaling laws, against SciPy                                              10 s
 #     race        tokens a second beside transformers (not a check: it always passes)
 set -eu
 cd "$(dirname "$0")/../.."
@@ -18,7 +19,7 @@ if ! cmp -s tests/oracle/requirements.txt build/venv/requirements.txt; then
     cp tests/oracle/requirements.txt build/venv/
 fi
 export OMP_NUM_THREADS=2
-for check in ${@:-ops models training trained tokenizer}; do
+for check in ${@:-ops models training trained tokenizer statistics}; do
     echo "== tests/oracle/check_$check.py"
     $python -W ignore tests/oracle/check_$check.py --binary ./deepseek
 done

@@ -50,13 +50,14 @@ def check_page(page, binary, targets, helps):
                 wrong.append(f'{page}:{at}: no target {target} in the Makefile')
         for verb, rest in re.findall(r'(?:^|[ /])deepseek ([a-z]+)((?: [^|#&;]*)?)', text):
             checked += 1
-            if verb not in helps:
-                helps[verb] = said(binary, verb, '--help')
-            if helps[verb][0] != 0:
+            words = (verb, *re.findall(r'^ ([a-z]+)\b(?!\.)', rest))      # scaling plan
+            if words not in helps:
+                helps[words] = said(binary, *words, '--help')
+            if helps[words][0] != 0:
                 wrong.append(f'{page}:{at}: no verb {verb}')
                 continue
             for option in re.findall(r'(?<!\S)--[a-z][a-z0-9-]*', rest):
-                if not re.search(re.escape(option) + r'(?![a-z-])', helps[verb][1]):
+                if not re.search(re.escape(option) + r'(?![a-z-])', helps[words][1]):
                     wrong.append(f'{page}:{at}: deepseek {verb} has no option {option}')
     return checked
 
