@@ -68,7 +68,11 @@ struct Data {
             expect(equals != weight.npos, "--mix ", weight, ": is not SOURCE=WEIGHT");
             const std::string source = weight.substr(0, equals);
             expect(!o.mix.count(source), "--mix ", source, ": is there twice");
-            parse(weight.substr(equals + 1), o.mix[source]);
+            try {
+                parse(weight.substr(equals + 1), o.mix[source]);
+            } catch (const Error &e) {
+                fail(cat("--mix ", weight, ": ", e.what()));
+            }
         }
         if (threads) omp_set_num_threads(threads);
         const auto start = std::chrono::steady_clock::now();
