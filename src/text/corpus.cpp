@@ -189,8 +189,8 @@ static std::optional<Footer> open_ids(const std::string &path, uint64_t made_of,
     return whole ? std::optional(f) : std::nullopt;
 }
 
-// A file is a document, or many if it is a .jsonl (documents.h). The last twentieth of the bytes is held out, so
-// that tokenizers can be compared on the same text.
+// A file is a document, or many if it is a .jsonl (documents.h). The last twentieth of the bytes is held out,
+// so that tokenizers can be compared on the same text.
 static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
     const std::vector<std::string> paths = texts_below(source);
     const std::string tokenizer_json = tokenizer.to_json();

@@ -34,9 +34,9 @@ constexpr long block_size = 256;                         // documents that are l
 
 // For each document -1, or an earlier one that stays and that it nearly repeats. Greedy, not by connected
 // components: what is removed has a near duplicate among what stays, and a chain of small changes does not
-// make one document of its two ends. In blocks: all documents of a block look at what stayed before it, at the
-// same time, and only what is new then looks at the block itself, one after the other; so the answer is that of
-// one long loop. `after_block` hears how many are done.
+// make one document of its two ends. All documents of a block look at what stayed before it at the same time,
+// and what is still new then at the block itself, one after the other: the answer is that of one long loop.
+// `after_block` hears how many are done.
 std::vector<long> near_duplicates(const std::vector<Bands> &bands,
                                   const std::function<Shingles(long)> &shingles,
                                   const std::function<void(long)> &after_block = {});

@@ -247,8 +247,8 @@ Lines lines_of(std::string_view text) {
     return lines;
 }
 
-// String-level deduplication, of what is left, so that a page that was crawled often is none. Lines are counted
-// by hash, and those of a frequent hash once more by their text.
+// String-level deduplication, of the documents that are left: lines of a page that was crawled often are no
+// boilerplate. Lines are counted by hash, and those of a frequent hash once more by their text.
 void Pipeline::find_repeated_lines() {
     std::unordered_map<uint64_t, long> by_hash;
     std::unordered_map<std::string, std::pair<long, long>> by_text;      // how often, and where first
@@ -359,8 +359,8 @@ std::vector<int> Pipeline::times_written() {
     return times;
 }
 
-// In a random order, the copies of a document one behind the other: training holds the last twentieth out, which
-// shall be of all sources, and of no document that is also trained on.
+// In a random order, the copies of a document one behind the other: training holds the last twentieth out,
+// which shall be of all sources, and of no document that is also trained on.
 void Pipeline::remix_into(CorpusOut &out) {
     for (const auto &[source, weight] : o.mix) report.sources[source].weight = weight;
     const std::vector<long> tokens = count_tokens();

@@ -47,6 +47,6 @@ std::string normalised(std::string_view text);           // CRLF is LF, and no b
 std::vector<long> exact_duplicates(const std::vector<uint64_t> &hashes,
                                    const std::function<std::string(long)> &text);
 
-// How often each document of a source is written, so that there are `weight` times its bytes, but for half of a
-// document: each as often as the weight has wholes, and the first ones of a random order once more.
+// How often each document of a source is written, so that there are `weight` times its bytes, but for half a
+// document: each as often as the weight has wholes, and the first ones in `order` once more.
 std::vector<int> copies(double weight, const std::vector<size_t> &bytes, const std::vector<uint64_t> &order);
