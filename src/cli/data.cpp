@@ -23,7 +23,7 @@ struct Data {
             ->check(between(1, 1e7))
             ->capture_default_str();
         v.add_option("--seed", seed,
-                     "which stories: a run with this --seed reads the same; order of --prepare")
+                     "which stories: a run with this --seed reads the same; of --prepare, choice and order")
             ->capture_default_str();
         v.add_option("--out", o.out, "a text file, one story a line; else the terminal");
         v.add_option(

@@ -4,7 +4,6 @@
 #include <filesystem>
 
 #include "src/base/error.h"
-#include "src/base/files.h"
 #include "src/base/json.h"
 #include "src/base/utf8.h"
 #include "src/text/corpus.h"
@@ -38,11 +37,13 @@ void for_each_document(const std::string &file, const std::function<void(std::st
 }
 
 Documents::Documents(const std::string &path, const std::optional<std::string> &separator)
-    : files(texts_below(path)) {
+    : files(texts_below(path)), open(files.size()) {
     const bool folder = fs::is_directory(path);
     for (size_t file = 0; file < files.size(); file++) {
         const size_t before = list.size();
         cut(file, separator);
+        if (list.size() - before > 100)
+            open[file] = Mapping(files[file]);                            // opening it costs more than a text
         const fs::path whole = files[file],
                        below = folder ? whole.lexically_relative(path) : whole.filename();
         for (size_t i = before; i < list.size(); i++) {
@@ -78,19 +79,19 @@ void Documents::cut(size_t file, const std::optional<std::string> &separator) {
     end_at(text.size());
 }
 
-// Valid UTF-8: what is broken has become U+FFFD.
-static std::string read_document(const std::string &file, const Document &d, Document *about) {
-    const Mapping mapping(file);
-    expect(d.at + d.length <= mapping.size, file, ": became shorter while it was read");
-    const std::string_view text = all_of(mapping).substr(d.at, d.length);
-    if (d.line) return parse_line(text, file, d.line, about);
+std::string Documents::read(const Document &d, Document *about) const {
+    const Mapping mine = open[d.file].data ? Mapping() : Mapping(files[d.file]);
+    const std::string_view all = all_of(mine.data ? mine : open[d.file]);
+    expect(d.at + d.length <= all.size(), files[d.file], ": became shorter while it was read");
+    const std::string_view text = all.substr(d.at, d.length);
+    if (d.line) return parse_line(text, files[d.file], d.line, about);
     return valid_utf8(text) ? std::string(text) : repair_utf8(text);
 }
 
-std::string Documents::read(long i) const { return read_document(files[list[i].file], list[i], nullptr); }
+std::string Documents::read(long i) const { return read(list[i], nullptr); }
 
 std::string Documents::read_first(long i) {
-    std::string text = read_document(files[list[i].file], list[i], &list[i]);
+    std::string text = read(list[i], &list[i]);
     list[i].bytes = text.size();
     return text;
 }

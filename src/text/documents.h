@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "src/base/files.h"
+
 // Of a file or of a .jsonl, as training and the tokenizer's trainer read them.
 void for_each_document(const std::string &file, const std::function<void(std::string_view)> &use);
 bool is_jsonl(const std::string &file);
@@ -32,5 +34,7 @@ struct Documents {
     std::string read_first(long i);
 
 private:
+    std::vector<Mapping> open;                           // by file: those of many documents
+    std::string read(const Document &, Document *about) const;
     void cut(size_t file, const std::optional<std::string> &separator);
 };

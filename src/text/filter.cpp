@@ -1,6 +1,7 @@
 // filter.cpp: see filter.h.
 #include "src/text/filter.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_set>
 
@@ -25,17 +26,16 @@ const std::vector<Rule> &filter_rules() {
     return rules;
 }
 
-// Without a table of Unicode: beyond ASCII all are letters but Latin-1's signs, the blocks of punctuation,
-// arrows, mathematics, boxes and emoji, and U+FFFD.
+// Without a table of Unicode: beyond ASCII all are letters but these signs of Latin-1, the blocks of
+// punctuation, arrows, mathematics and boxes, fullwidth signs, and emoji.
 static bool is_letter(uint32_t code) {
+    static const uint32_t signs[][2] = {
+        {0x80, 0xA9},     {0xAB, 0xB4},     {0xB6, 0xB9},     {0xBB, 0xBF},     {0xD7, 0xD7},
+        {0xF7, 0xF7},     {0x2000, 0x2BFF}, {0x3000, 0x3004}, {0x3008, 0x3020}, {0xFE00, 0xFE6F},
+        {0xFF00, 0xFF20}, {0xFF3B, 0xFF40}, {0xFF5B, 0xFF65}, {0xFFE0, 0xFFFF}, {0x1F000, 0x1FAFF}};
     if (code < 0x80) return (code | 32) >= 'a' && (code | 32) <= 'z';
-    const bool latin1 = code < 0xC0 && code != 0xAA && code != 0xB5 && code != 0xBA;
-    const bool punctuation = code == 0xD7 || code == 0xF7 || (code >= 0x2000 && code < 0x2C00) ||
-                             (code >= 0x3000 && code < 0x3005) || (code >= 0x3008 && code < 0x3021);
-    const bool fullwidth = code >= 0xFE00 && code < 0x10000 && (code < 0xFE70 || code >= 0xFF00) &&
-                           !(code >= 0xFF21 && code < 0xFF3B) && !(code >= 0xFF41 && code < 0xFF5B) &&
-                           !(code >= 0xFF66 && code < 0xFFDD);
-    return !latin1 && !punctuation && !fullwidth && !(code >= 0x1F000 && code < 0x1FB00);
+    return std::none_of(std::begin(signs), std::end(signs),
+                        [&](const auto &range) { return code >= range[0] && code <= range[1]; });
 }
 
 static double repeated_lines(std::string_view text) {
