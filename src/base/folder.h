@@ -1,7 +1,8 @@
 // folder.h: a folder that a run writes into, found to be writable before the run begins,
-// and its alone while it lives.
+// and its alone while it lives; and one that appears when all is written.
 #pragma once
 #include <string>
+#include <string_view>
 
 class OwnFolder {
 public:
@@ -15,4 +16,18 @@ private:
     std::string path;
     bool made = false;               // here, and empty: it goes again
     int file = -1;
+};
+
+// A folder of files that appears whole or not at all, as an AtomicFile does.
+class AtomicFolder {
+public:
+    explicit AtomicFolder(const std::string &name);      // refuses one that is there and not empty
+    AtomicFolder(const AtomicFolder &) = delete;
+    ~AtomicFolder();
+    void write(const std::string &file, std::string_view text);
+    void commit();
+
+private:
+    [[noreturn]] void refuse(const std::string &action);
+    std::string path, temporary;
 };

@@ -28,11 +28,14 @@ struct Interrupted {};                                   // thrown where nothing
 
 class Progress {
 public:
-    Progress(long from, long total) : first(from), total(total), terminal(isatty(1)) {}
+    // patience: how many seconds nothing is drawn, for work that may be over by then.
+    Progress(long from, long total, double patience = 0)
+        : first(from), total(total), patience(patience), terminal(isatty(1)) {}
 
     // done of total; `text` says how it goes ("loss 2.31"). Cheap: draws at most ten times a second.
     void update(long done, const std::string &text) {
         const double now = seconds(), pause = terminal ? 0.1 : 10;
+        if (!drawn && now < patience) return;
         if (done < total && drawn && now - last < pause) return;
         last = now;
         drawn = true;
@@ -62,6 +65,7 @@ public:
 
 private:
     long first, total;
+    double patience;
     bool terminal, drawn = false;
     double last = 0;
     std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();

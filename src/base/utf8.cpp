@@ -1,10 +1,9 @@
 // utf8.cpp: the one decoder.
 #include "src/base/utf8.h"
 
-Character character_at(std::string_view text, size_t at) {
+Character longer_character_at(std::string_view text, size_t at) {
     const auto byte = [&](size_t i) { return (unsigned char)text[i]; };
     const unsigned first = byte(at);
-    if (first < 0x80) return {1, Character::whole, first};
     if (first < 0xC2 || first > 0xF4) return {1, Character::broken};
     const int length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     uint32_t code = first & (0x7F >> length);
@@ -29,10 +28,6 @@ size_t start_of_character(std::string_view text, size_t at) {
 
 bool valid_utf8(std::string_view text) {
     for (size_t at = 0; at < text.size();) {
-        if ((unsigned char)text[at] < 0x80) {
-            at++;
-            continue;
-        }
         const Character c = character_at(text, at);
         if (c.state != Character::whole) return false;
         at += c.length;

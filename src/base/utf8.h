@@ -13,7 +13,11 @@ struct Character {
     enum State { whole, broken, cut } state;
     uint32_t code = 0;
 };
-Character character_at(std::string_view text, size_t at);
+Character longer_character_at(std::string_view text, size_t at);      // not one of ASCII
+inline Character character_at(std::string_view text, size_t at) {
+    const unsigned char first = text[at];
+    return first < 0x80 ? Character{1, Character::whole, first} : longer_character_at(text, at);
+}
 size_t start_of_character(std::string_view text, size_t at);        // of the one that byte `at` belongs to
 bool valid_utf8(std::string_view text);
 // Broken characters become U+FFFD, and are counted.

@@ -1,38 +1,93 @@
-// data.cpp: `deepseek data`: the embedded stories.
+// data.cpp: `deepseek data`: the embedded stories, and a folder of texts that becomes a corpus.
+#include <chrono>
 #include <iostream>
+#include <omp.h>
 
+#include "src/base/error.h"
+#include "src/base/fields.h"
 #include "src/base/files.h"
 #include "src/cli/verbs.h"
+#include "src/text/prepare.h"
 #include "src/text/stories.h"
 
 namespace {
 struct Data {
-    std::string out;
-    int n = 3, seed = 1;
+    int n = 3, seed = 1, threads = 0;
+    std::vector<std::string> mix;
+    PrepareOptions o;
+    CLI::App *verb = nullptr;
 
     void options(CLI::App &v) {
+        verb = &v;
         v.add_option("--n", n, "how many stories of the training part")
             ->check(between(1, 1e7))
             ->capture_default_str();
-        v.add_option("--seed", seed, "which stories: a run with this --seed reads the same")
+        v.add_option("--seed", seed,
+                     "which stories: a run with this --seed reads the same; of --prepare, choice and order")
             ->capture_default_str();
-        v.add_option("--out", out, "a text file, one story a line; else the terminal");
+        v.add_option("--out", o.out, "a text file, one story a line; else the terminal");
+        v.add_option(
+            "--prepare", o.in,
+            "deduplicate, filter, remix this file or folder into --out: NAME.jsonl, or a folder of .txt");
+        v.add_option("--separator", o.separator, "a line that stands between two documents of a text file");
+        v.add_option("--repeated-lines", o.repeated_lines,
+                     "of lines that more documents have than this, only the first stays; 0: all stay")
+            ->check(between(0, 1e9));
+        v.add_option("--no-filter", o.no_filter, "rules that shall not refuse: too-short,few-letters")
+            ->delimiter(',');
+        v.add_option("--mix", mix, "weights of sources, the first folders: web=0.5,code=2; others 1")
+            ->delimiter(',');
+        v.add_option("--report", o.report, "a JSON file: what was removed, why, and the sources");
+        v.add_option("--tokenizer", o.tokenizer,
+                     "count tokens, too: bytes, a tokenizer.json, or a folder with one");
+        v.add_option("--threads", threads, "of the CPU; 0: all")->check(between(0, 1024));
     }
-    void run() const {
+    bool given(const char *option) const { return verb->count(option) > 0; }
+
+    void run() {
+        if (given("--prepare")) return prepare_texts();
+        for (const char *option : {"--separator", "--repeated-lines", "--no-filter", "--mix", "--report",
+                                   "--tokenizer", "--threads"})
+            expect(!given(option), option, ": only goes with --prepare");
         std::string text;
         for (long i = 0, found = 0; found < n; i++) {
             const Tale tale = tell(seed, i);
             if (tale.held_out) continue;
-            text += tale.text + (out.empty() ? "\n\n" : "\n");
+            text += tale.text + (o.out.empty() ? "\n\n" : "\n");
             found++;
         }
-        if (out.empty()) std::cout << text;
-        else write_atomically(out, text);
+        if (o.out.empty()) std::cout << text;
+        else write_atomically(o.out, text);
+    }
+    void prepare_texts() {
+        expect(!given("--n"), "--n: does not go with --prepare");
+        expect(!o.out.empty(), "--out: NAME.jsonl or a folder is needed for what is prepared");
+        o.seed = seed;
+        for (const std::string &weight : mix) {
+            const size_t equals = weight.rfind('=');
+            expect(equals != weight.npos, "--mix ", weight, ": is not SOURCE=WEIGHT");
+            const std::string source = weight.substr(0, equals);
+            expect(!o.mix.count(source), "--mix ", source, ": is there twice");
+            try {
+                parse(weight.substr(equals + 1), o.mix[source]);
+            } catch (const Error &e) {
+                fail(cat("--mix ", weight, ": ", e.what()));
+            }
+        }
+        if (threads) omp_set_num_threads(threads);
+        const auto start = std::chrono::steady_clock::now();
+        const PrepareReport report = prepare(o);
+        const double seconds =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        printf("%s\n%s: %.1f s, %.0f documents/s, %.1f MB/s\n", report.table().c_str(), o.out.c_str(),
+               seconds, report.in.documents / seconds, report.in.bytes / seconds / 1e6);
     }
 };
 }  // namespace
 
 void add_data(CLI::App &program) {
-    add_verb<Data>(program, "data", "Show or write the embedded stories",
-                   "deepseek data --n 20000 --out stories.txt");
+    add_verb<Data>(
+        program, "data", "The embedded stories; or texts, deduplicated, filtered and remixed",
+        "deepseek data --n 20000 --out stories.txt\n"
+        "  deepseek data --prepare texts --mix web=0.5,code=2 --out corpus.jsonl --report report.json");
 }

@@ -17,6 +17,7 @@
 #include "src/base/progress.h"
 #include "src/base/utf8.h"
 #include "src/text/corpus.h"
+#include "src/text/documents.h"
 #include "src/text/tokenizer.h"
 
 static const char *examples =
@@ -279,19 +280,6 @@ static void tokenize_text(const Tokenizer &tokenizer, const TokenizeOptions &o, 
 
 // -------------------------------------------------------------------------------------------------- training
 
-// A bar, where it takes more than a moment.
-struct PatientBar {
-    long total;
-    const char *what;
-    double start = now();
-    std::optional<Progress> bar = {};
-    void update(long done) {
-        if (!bar && now() - start < 1) return;
-        if (!bar) bar.emplace(done, total);
-        bar->update(done, what);
-    }
-};
-
 // The file that --out means. Not beside a model: its weights belong to the ids that it was trained with.
 static std::string tokenizer_file(const std::string &out) {
     namespace fs = std::filesystem;
@@ -318,20 +306,23 @@ static void train_tokenizer(const TokenizeOptions &o) {
     long bytes = 0;
     const double start = now();
     {
-        PatientBar bar{(long)files.size(), "files"};
+        Progress bar(0, (long)files.size(), 1);
         for (size_t i = 0; i < files.size(); i++) {
-            const std::string text = read_text_file(files[i]);
-            bytes += (long)text.size();
-            trainer.read(text);
-            bar.update((long)i + 1);
+            const auto read = [&](std::string_view text) {
+                bytes += (long)text.size();
+                trainer.read(text);
+            };
+            if (is_jsonl(files[i])) for_each_document(files[i], read);
+            else read(read_text_file(files[i]));
+            bar.update((long)i + 1, "files");
             out.stop_if_interrupted();
         }
     }
     const double middle = now();
     const auto learn = [&] {
-        PatientBar bar{o.vocab, "tokens"};
+        Progress bar(0, o.vocab, 1);
         return trainer.train(o.vocab, [&](int done, int) {
-            bar.update(done);
+            bar.update(done, "tokens");
             out.stop_if_interrupted();
         });
     };

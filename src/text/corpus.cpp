@@ -18,6 +18,7 @@
 #include "src/base/error.h"
 #include "src/base/random.h"
 #include "src/text/corpus.h"
+#include "src/text/documents.h"
 #include "src/text/tokenizer.h"
 #include "src/base/files.h"
 #include "src/base/progress.h"
@@ -78,7 +79,7 @@ std::vector<int> Tokens::read(size_t at, size_t count) const {
 // they were made of. It is mapped, not read, so that a corpus may be larger than the memory. Another
 // tokenizer, or a text with another size or time, and it is made anew.
 struct Footer {
-    char magic[8] = {'d', 's', ' ', 'i', 'd', 's', ' ', '1'};
+    char magic[8] = {'d', 's', ' ', 'i', 'd', 's', ' ', '2'};
     uint64_t made_of, tokens = 0, train_tokens = 0;      // train_tokens: the first ones; the rest is held out
     uint64_t bytes = 0, train_bytes, width;              // bytes: of the text; width: of an id
 };
@@ -126,10 +127,8 @@ static size_t cut_near(std::string_view text, size_t at, size_t slack) {
 
 // Writes the ids of one text, part by part; adds to the footer's counts and to `repaired`. The text in which
 // the training part ends is cut there, and `divided` from then on.
-static void encode_file(const std::string &path, const Tokenizer &tokenizer, AtomicFile &out, Footer &f,
+static void encode_text(std::string_view text, const Tokenizer &tokenizer, AtomicFile &out, Footer &f,
                         bool &divided, long &repaired, const std::function<void()> &progress) {
-    const Mapping mapping(path);
-    const std::string_view text((const char *)mapping.data, mapping.size);
     const auto write = [&](const std::vector<int> &ids) {
         const std::vector<uint16_t> narrow(f.width == 2 ? ids.begin() : ids.end(), ids.end());
         out.write(f.width == 2 ? (const void *)narrow.data() : ids.data(), ids.size() * f.width);
@@ -156,16 +155,20 @@ static void encode_files(const std::vector<std::string> &paths, const Tokenizer 
     size_t total = 0;
     long repaired = 0;
     bool divided = false;
-    for (const std::string &path : paths) total += fs::file_size(path);
+    for (const std::string &path : paths)
+        for_each_document(path, [&](std::string_view text) { total += text.size(); });
     f.train_bytes = total - std::min(total / 20, most_held_out_bytes);
     std::optional<Progress> bar;                         // only where it takes more than a moment
     if (total > 1 << 24) bar.emplace(0, (long)(total >> 20));
     const CatchInterrupt stop;
     AtomicFile out(target);
+    const auto progress = [&] {
+        if (interrupted) throw Interrupted();
+        if (bar) bar->update((long)f.bytes >> 20, "MiB of text become tokens");
+    };
     for (const std::string &path : paths)
-        encode_file(path, tokenizer, out, f, divided, repaired, [&] {
-            if (interrupted) throw Interrupted();
-            if (bar) bar->update((long)f.bytes >> 20, "MiB of text become tokens");
+        for_each_document(path, [&](std::string_view text) {
+            encode_text(text, tokenizer, out, f, divided, repaired, progress);
         });
     out.write(&f, sizeof f);
     out.commit();
@@ -186,8 +189,8 @@ static std::optional<Footer> open_ids(const std::string &path, uint64_t made_of,
     return whole ? std::optional(f) : std::nullopt;
 }
 
-// Every file of a folder is a document; so is a single file. The last twentieth of the bytes is held out, so
-// that tokenizers can be compared on the same text.
+// A file is a document, or many if it is a .jsonl (documents.h). The last twentieth of the bytes is held out,
+// so that tokenizers can be compared on the same text.
 static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
     const std::vector<std::string> paths = texts_below(source);
     const std::string tokenizer_json = tokenizer.to_json();

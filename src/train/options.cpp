@@ -46,7 +46,7 @@ const std::vector<TrainOption> &train_options() {
         row("set", &O::set, "field=value of the configuration (repeatable)", fixed),
         row("freeze", &O::freeze, "weights that stay as they are, like blocks.0.* (repeatable)", fixed),
         row("data", &O::data,
-            "stories, a file or a folder of texts (their ids are kept in ~/.cache/deepseek)", fixed),
+            "stories, a text, a .jsonl of texts, or a folder (ids are kept in ~/.cache/deepseek)", fixed),
         row("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data", fixed),
         row("tokenizer", &O::tokenizer, "bytes (the default), or a tokenizer.json or its folder", fixed),
         row("documents", &O::documents, "may documents in one window see each other? together or apart",

@@ -1,38 +1,20 @@
 // Which files of a folder are texts, and what is said of texts that are too short.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <filesystem>
-
 #include "src/base/error.h"
-#include "src/base/files.h"
 #include "src/text/corpus.h"
 #include "src/text/tokenizer.h"
+#include "tests/text/folder.h"
 
 namespace fs = std::filesystem;
 namespace {
 
-struct Folder {
-    fs::path at;
-    Folder() {
-        std::string name = (fs::temp_directory_path() / "corpus-XXXXXX").string();
-        REQUIRE(mkdtemp(name.data()));
-        at = name;
-        setenv("XDG_CACHE_HOME", (at / "cache").c_str(), 1);
-    }
-    ~Folder() { fs::remove_all(at); }
-    std::string put(const std::string &name, const std::string &text) const {
-        fs::create_directories((at / name).parent_path());
-        write_atomically((at / name).string(), text);
-        return (at / name).string();
-    }
-    std::vector<std::string> texts(const std::string &below) const {         // their names below it
-        std::vector<std::string> names;
-        for (const std::string &path : texts_below((at / below).string()))
-            names.push_back(fs::relative(path, at / below).string());
-        return names;
-    }
-};
+std::vector<std::string> texts(const Folder &folder, const std::string &below) {      // their names below it
+    std::vector<std::string> names;
+    for (const std::string &path : texts_below((folder.at / below).string()))
+        names.push_back(fs::relative(path, folder.at / below).string());
+    return names;
+}
 
 struct Refusal { std::string cause, hint; };
 template <class Action> Refusal refusal(Action action) {
@@ -60,13 +42,13 @@ TEST_CASE("corpus: a folder's texts in order, without what is hidden, empty or n
     folder.put("f/koi8.txt", "\xF0\xD2\xC9\xD7\xC5\xD4, \xCD\xC9\xD2");                   // nearly all are
     folder.put("f/chinese.txt", "x\xE4\xBD\xA0\xE5\xA5\xBD");
     folder.put("f/far.txt", large + std::string(1, '\0'));           // only the beginning is looked at
-    CHECK(folder.texts("f") ==
+    CHECK(texts(folder, "f") ==
           std::vector<std::string>{"a/z.md", "b.txt", "chinese.txt", "far.txt", "latin1.txt"});
     folder.put(".dot/a", "seen");                                    // what is named is not hidden
-    CHECK(folder.texts(".dot") == std::vector<std::string>{"a"});
+    CHECK(texts(folder, ".dot") == std::vector<std::string>{"a"});
     folder.put("g/.a", "x");
     folder.put("g/b", std::string(3, '\0'));
-    CHECK(contains(refusal([&] { folder.texts("g"); }).cause,
+    CHECK(contains(refusal([&] { texts(folder, "g"); }).cause,
                    "g: no texts in it (left out: 1 hidden, 1 that are no text)"));
     CHECK(texts_below(folder.put("h/.one", std::string(1, '\0'))).size() == 1);           // nor is a file
 }

@@ -8,7 +8,8 @@
 #     training    twenty AdamW steps, loss by loss                                                   2 min
 #     trained     a model trained here, loaded by transformers                                       1 min
 #     tokenizer   200,000 strings and 18 trainings against the reference library                     8 min
-#     statistics  fits of scaling laws, against SciPy                                              10 s
+#     statistics  fits of scaling laws, against SciPy                                                10 s
+#     prepare     near duplicates of 840 texts by comparing each with each, in plain Python         10 s
 #     race        tokens a second beside transformers (not a check: it always passes)
 set -eu
 cd "$(dirname "$0")/../.."
@@ -19,7 +20,7 @@ if ! cmp -s tests/oracle/requirements.txt build/venv/requirements.txt; then
     cp tests/oracle/requirements.txt build/venv/
 fi
 export OMP_NUM_THREADS=2
-for check in ${@:-ops models training trained tokenizer statistics}; do
+for check in ${@:-ops models training trained tokenizer statistics prepare}; do
     echo "== tests/oracle/check_$check.py"
     $python -W ignore tests/oracle/check_$check.py --binary ./deepseek
 done
