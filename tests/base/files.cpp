@@ -717,6 +717,25 @@ TEST_CASE("safetensors: what is written is read back, bit by bit") {
     CHECK(back[1] == 2147483647);
 }
 
+TEST_CASE("safetensors: numbers may be made when their turn comes, one tensor at a time") {
+    const Folder folder;
+    std::vector<float> numbers;
+    std::vector<TensorOut> out;
+    for (const char *name : {"b", "a", "c"})
+        out.push_back({name, "F32", {2}, nullptr, [&numbers, name] {
+                           numbers = {(float)name[0], -1};
+                           return numbers.data();
+                       }});
+    write_safetensors(folder / "made", out);
+    const Safetensors file = read_safetensors(folder / "made");
+    for (const char *name : {"a", "b", "c"}) {
+        float read[2];
+        read_reals(file.tensors.at(name), read);
+        CHECK(read[0] == (float)name[0]);
+        CHECK(read[1] == -1);
+    }
+}
+
 TEST_CASE("safetensors: a written header is one JSON line with format pt, padded with spaces to 8") {
     const Folder folder;
     const double real = 1;
