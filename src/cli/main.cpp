@@ -1,6 +1,5 @@
 // main.cpp: the list of verbs. Each is a file beside this one.
 #include <cstdlib>
-#include <iostream>
 
 #include "src/cli/tokenize.h"
 #include "src/cli/verbs.h"
@@ -46,7 +45,5 @@ int main(int argc, char **argv) {
     add_map(program);
     lean::lean_verb(
         *program.add_subcommand("lean", "Check proofs in a subset of Lean 4, generate and decide theorems"));
-    if (argc > 1) return run_command_line(program, argc, argv);
-    std::cout << program.help();
-    return 0;
+    return run_command_line(program, argc, argv);
 }

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "src/base/error.h"
+#include "src/base/folder.h"
 #include "src/base/json.h"
 #include "src/base/safetensors.h"
 
@@ -169,6 +170,18 @@ TEST_CASE("files: without a commit the old file stays and the temporary one goes
     }
     CHECK(read_text(folder / "a", 100) == "before");
     CHECK(folder.files() == 1);
+}
+
+TEST_CASE("folder: what killed runs left of these files goes, all else stays, whatever its name") {
+    const Folder folder;
+    for (const char *name : {"model.tmp-12-0", "model.tmp-old", "notes.tmp-12-0", "probe", "model"})
+        folder.put(name, "mine");
+    { const OwnFolder own(folder.at, {"model", "log"}); }
+    CHECK(!exists(folder / "model.tmp-12-0"));
+    CHECK(folder.files() == 4);
+    CHECK(read_text(folder / "probe", 100) == "mine");
+    std::filesystem::create_directory(folder.at / "log");
+    contains(error_of([&] { OwnFolder(folder.at, {"model", "log"}); }), "log: is not a plain file");
 }
 
 TEST_CASE("files: two writers of one file do not disturb each other, and the last to commit wins") {
