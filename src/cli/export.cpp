@@ -14,13 +14,14 @@ struct Export {
     Common common;
 
     void options(CLI::App &v) {
-        v.add_option("--model", model, "a checkpoint's folder")->required();
+        v.add_option("--model", model, "a checkpoint's folder")->required()->check(refuse_nothing);
         v.add_option("--out", out, "a folder without a model")->required();
         v.add_option("--dtype", dtype, "of the weights: f32, bf16 or f16, rounded to the nearest")
             ->check(CLI::IsMember({"f32", "bf16", "f16"}))
             ->capture_default_str();
         v.add_option("--shard-size", shard_size, "of a file at most: 500MB, 2GB; 0: all in one file")
             ->transform(CLI::AsSizeValue(true))
+            ->check(between(0, 1e15))
             ->capture_default_str();
     }
     // What belongs to the text, and how others sample from the model, stays as it was.
