@@ -25,18 +25,23 @@ struct Export {
             ->capture_default_str();
     }
     // What belongs to the text, and how others sample from the model, stays as it was.
+    inline static const std::vector<std::string> rest = {"tokenizer.json", "tokenizer_config.json",
+                                                         "special_tokens_map.json", "chat_template.jinja",
+                                                         "generation_config.json"};
     void copy_the_rest() const {
-        for (const char *file : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                 "chat_template.jinja", "generation_config.json"})
+        for (const std::string &file : rest)
             if (exists(model + "/" + file))
                 write_atomically(out + "/" + file, read_text(model + "/" + file, 1l << 30));
     }
     void run() const {
         static const std::map<std::string, std::string> dtypes = {
             {"f32", ""}, {"bf16", "BF16"}, {"f16", "F16"}};
-        for (const char *file : {"config.json", "model.safetensors", "model.safetensors.index.json"})
+        std::vector<std::string> written = {"config.json", "model.safetensors",
+                                            "model.safetensors.index.json"};
+        written.insert(written.end(), rest.begin(), rest.end());
+        for (const std::string &file : written)
             if (exists(out + "/" + file))
-                fail("--out " + out + ": a model is already there (" + file + ")", "name another folder");
+                fail("--out " + out + ": " + file + " is already there", "name another folder");
         Model m = load_model(model);
         save_model(m, out, {dtypes.at(dtype), (long)shard_size});
         copy_the_rest();
