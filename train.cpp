@@ -3,7 +3,7 @@
 // An objective is a function of a filled batch that returns scalars; backward() does the rest. One training
 // step: read sequences, objective, backward (as often as --accumulate says, gradients add up), then AdamW on
 // every weight and the bias update of every router. Within a step nothing waits for results of the device;
-// only the report at its end does.
+// only the report at its end does, and a checkpoint that is due.
 //
 //   [1] objectives   [2] schedules   [3] the optimiser   [4] one step
 #include <algorithm>

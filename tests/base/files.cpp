@@ -1,10 +1,6 @@
-// The specification of src/files: what is accepted, what is refused and in which words, and that what goes
-// out comes back. With -DFORMATS_STANDALONE this file brings its own main function.
+// files.cpp: what is accepted of files, what is refused and in which words, and that what goes out comes back.
 //
 //   [1] whole files     [2] JSON     [3] safetensors, in     [4] safetensors, out     [5] a model's weights
-#ifdef FORMATS_STANDALONE
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#endif
 #include <doctest/doctest.h>
 
 #include <cmath>
