@@ -1,4 +1,4 @@
-// files.cpp: what is accepted of files, what is refused and in which words, and that what goes out comes back.
+// files.cpp: what is accepted of files, what is refused and in which words; what goes out comes back.
 //
 //   [1] whole files     [2] JSON     [3] safetensors, in     [4] safetensors, out     [5] a model's weights
 #include <doctest/doctest.h>
