@@ -134,7 +134,7 @@ refused "has no line" train --preset /dev/null --steps 1
 code=0
 "$BINARY" $nano --steps 100000 --out piped 2>err | head -1 >out || code=$?
 holds "a closed pipe saves" -s piped/training.safetensors
-"$BINARY" train --preset v3-tiny --steps 9 --batch 64 --accumulate 100 >out 2>err &
+"$BINARY" train --preset v3-tiny --steps 9 --batch 8 --accumulate 2000 >out 2>err &
 other=$!
 until [ -s out ]; do sleep 0.1; done
 sleep 0.5
