@@ -3,7 +3,7 @@
 // An objective is a function of a filled batch that returns scalars; backward() does the rest. One training
 // step: read sequences, objective, backward (as often as --accumulate says, gradients add up), then AdamW on
 // every weight and the bias update of every router. Within a step nothing waits for results of the device;
-// only the report at its end does.
+// only the report at its end does, and a checkpoint that is due.
 //
 //   [1] objectives   [2] schedules   [3] the optimiser   [4] one step
 #include <algorithm>
@@ -110,10 +110,14 @@ void Optimiser::watch(const Tensor &loss) {
     scale_add(norm2, loss, 1, 0);
 }
 
+void Optimiser::measure() {
+    NoGrad off;
+    for (const Entry &e : entries) sum_squares(gradient(e.W), norm2);
+}
+
 // Weight decay on matrices only: not on gains, not on the embedding.                              [ours]
 void Optimiser::step(const TrainOptions &o, double lr, int step) {
     NoGrad off;
-    for (const Entry &e : entries) sum_squares(gradient(e.W), norm2);
     for (const Entry &e : entries)
         adamw(e.W, e.m, e.v, gradient(e.W), norm2,
               {.lr = lr,
@@ -213,7 +217,8 @@ static StepReport report(const std::vector<Losses> &parts, const std::vector<Loa
     return r;
 }
 
-StepReport Training::train_step(const std::function<Examples(long position)> &read) {
+StepReport Training::train_step(const std::function<Examples(long position)> &read,
+                                const std::function<void()> &sound) {
     std::vector<Examples> lists;
     long next = position;
     for (int i = 0; i < o.accumulate; i++) {
@@ -234,14 +239,15 @@ StepReport Training::train_step(const std::function<Examples(long position)> &re
         add_load(load, aux);
         tokens += b.tokens;
     }
+    policy.optimiser.measure();
+    if (sound && std::isfinite(item(policy.optimiser.norm2))) sound();
     const double lr = learning_rate(o, step);
     policy.optimiser.step(o, lr, (int)step + 1);
     StepReport r = report(parts, load, policy.optimiser);
     if (policy.model.c.capacity > 0) r.terms.push_back({"dropped", dropped_share(load)});
     if (!std::isfinite(r.gradient_norm))
-        fail(cat("step ", step + 1, " was not taken: its loss is ", r.loss, ", the norm of its gradient ",
-                 r.gradient_norm),
-             "a lower --lr or a longer --warmup");
+        throw Diverged(cat("step ", step + 1, " was not taken: its loss is ", r.loss,
+                           ", the norm of its gradient ", r.gradient_norm));
     update_biases(policy.model, load);
     step++;
     position = next;

@@ -3,6 +3,7 @@
 #pragma once
 #include <charconv>
 #include <cmath>
+#include <iomanip>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,14 @@ inline std::string format(double x) {
     char text[32];
     return std::string(text, std::to_chars(text, text + sizeof text, x).ptr);
 }
-inline std::string format(const std::vector<std::string> &list) {
-    std::string text;
-    for (const std::string &x : list) text += (text.empty() ? "" : " ") + x;
-    return text;
+inline std::string format(const std::vector<std::string> &list) {        // words between blanks; a word that
+    std::ostringstream text;                                             // has blanks, or nothing, in quotes
+    for (const std::string &x : list) {
+        const bool plain = !x.empty() && x.find_first_of(" \t\r\n\v\f\"\\") == x.npos;
+        text << (&x == list.data() ? "" : " ");
+        plain ? text << x : text << std::quoted(x);
+    }
+    return text.str();
 }
 
 template <class N> void parse_number(const std::string &text, N &x, const char *kind) {
@@ -37,8 +42,8 @@ inline void parse(const std::string &text, bool &x) {
     x = text == "true";
 }
 inline void parse(const std::string &text, std::string &x) { x = text; }
-inline void parse(const std::string &text, std::vector<std::string> &list) {       // words between blanks
+inline void parse(const std::string &text, std::vector<std::string> &list) {
     list.clear();
     std::istringstream words(text);
-    for (std::string word; words >> word;) list.push_back(word);
+    for (std::string word; words >> std::quoted(word);) list.push_back(word);
 }

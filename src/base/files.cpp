@@ -108,7 +108,10 @@ AtomicFile::AtomicFile(const std::string &name) : path(behind_links(name)) {
     }
 }
 
-bool AtomicFile::is_temporary(const std::string &name) { return name.find(".tmp-") != std::string::npos; }
+bool AtomicFile::is_temporary(const std::string &name, const std::string &of) {
+    return name.starts_with(of + ".tmp-") &&
+           name.find_first_not_of("0123456789-", of.size() + 5) == std::string::npos;
+}
 
 AtomicFile::~AtomicFile() {
     if (file >= 0) ::close(file);

@@ -34,7 +34,7 @@ public:
     ~AtomicFile();
     void write(const void *data, size_t bytes);
     void commit();
-    static bool is_temporary(const std::string &name);   // a file that a killed process left
+    static bool is_temporary(const std::string &name, const std::string &of);     // left by a killed process
 
 private:
     [[noreturn]] void refuse(const char *action);

@@ -15,7 +15,7 @@
 
 namespace fs = std::filesystem;
 
-OwnFolder::OwnFolder(const std::string &path) : path(path) {
+OwnFolder::OwnFolder(const std::string &path, const std::vector<std::string> &files) : path(path) {
     std::error_code cannot;
     made = fs::create_directories(path, cannot);
     expect(!fs::exists(path) || fs::is_directory(path), path, ": cannot be made: a file is there");
@@ -29,14 +29,15 @@ OwnFolder::OwnFolder(const std::string &path) : path(path) {
         fail(path + ": " + cause, taken ? "wait for its end, or choose another folder" : "");
     }
     for (const auto &entry : fs::directory_iterator(path))
-        if (AtomicFile::is_temporary(entry.path().filename().string())) fs::remove(entry.path(), cannot);
+        for (const std::string &name : files)
+            if (AtomicFile::is_temporary(entry.path().filename().string(), name))
+                fs::remove(entry.path(), cannot);
     try {
-        write_atomically(path + "/probe", "can it be written?");
+        for (const std::string &name : files) AtomicFile(path + "/" + name).write("can it be written?", 18);
     } catch (const Error &) {
         close(file);
         throw;
     }
-    fs::remove(path + "/probe", cannot);
 }
 
 OwnFolder::~OwnFolder() {

@@ -3,12 +3,13 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <vector>
 
 class OwnFolder {
 public:
-    // Makes it if it is not there; an Error if it cannot be written or belongs to a run that still lives.
-    // What runs that were killed left half written is removed.
-    explicit OwnFolder(const std::string &path);
+    // Makes it if it is not there; an Error if one of these files cannot be written there, or if it belongs
+    // to a run that still lives. What runs that were killed left half written of them is removed.
+    OwnFolder(const std::string &path, const std::vector<std::string> &files);
     OwnFolder(const OwnFolder &) = delete;
     ~OwnFolder();
 

@@ -4,23 +4,34 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <unistd.h>
 
-// Ctrl-C, the SIGTERM of a scheduler and the SIGHUP of a closed terminal: while a
+// Ctrl-C, the SIGTERM of a scheduler, the SIGHUP of a closed terminal and the SIGPIPE of
+// one who reads no more (train ... | head): while a
 // CatchInterrupt lives they only set `interrupted`, and end the waiting for input. For work
-// that has something to save or to clear away.
+// that has something to save or to clear away. A second Ctrl-C ends the program at once.
 inline volatile std::sig_atomic_t interrupted = 0;
 struct CatchInterrupt {
+    inline static const char *notice = "";               // what the first of them says
     static void all(void (*handler)(int)) {
         struct sigaction action = {}, before;            // no SA_RESTART
         action.sa_handler = handler;
-        for (int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
-        sigaction(SIGHUP, nullptr, &before);
-        if (before.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);   // not under nohup
+        sigaction(SIGTERM, &action, nullptr);
+        for (int signal : {SIGHUP, SIGPIPE}) {
+            sigaction(signal, nullptr, &before);
+            if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);   // not under nohup
+        }
+        action.sa_flags = SA_RESETHAND;
+        sigaction(SIGINT, &action, nullptr);
     }
-    CatchInterrupt() {
-        all([](int) { interrupted = 1; });
+    explicit CatchInterrupt(const char *says = "") {
+        notice = says;
+        all([](int) {
+            if (!interrupted && write(STDERR_FILENO, notice, strlen(notice)) < 0) notice = "";
+            interrupted = 1;
+        });
     }
     ~CatchInterrupt() { all(SIG_DFL); }
 };

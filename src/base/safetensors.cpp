@@ -243,7 +243,8 @@ void write_safetensors(const std::string &path, std::vector<TensorOut> tensors,
     AtomicFile file(path);
     file.write(&n, 8);
     file.write(text.data(), text.size());
-    for (const TensorOut &tensor : tensors) file.write(tensor.data, bytes_of(tensor));
+    for (const TensorOut &tensor : tensors)
+        file.write(tensor.made ? tensor.made() : tensor.data, bytes_of(tensor));
     file.commit();
 }
 

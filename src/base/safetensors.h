@@ -7,6 +7,7 @@
 //   [2] out   write_safetensors
 //   [3] a model's weights: read_model_files: one file, or an index and the shards that it names
 #pragma once
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -53,6 +54,7 @@ struct TensorOut {
     std::string name, dtype;                // F32, F64, I32, ...; BF16, F16: `data` holds 16-bit patterns
     std::vector<long> shape;
     const void *data;
+    std::function<const void *()> made = {};     // instead of data: called when its turn comes, read at once
 };
 
 // Whatever the order of `tensors`, the file holds them by decreasing element size, then by name,

@@ -55,7 +55,7 @@ Peaks measure_peaks() {
 
 struct Bench {
     std::vector<std::string> presets = {"v3-tiny", "v3-small"}, set;
-    int batch = 8, context = 128, steps = 5;
+    int batch = 8, context = 0, steps = 5;
     std::string json;
     Common common;
 
@@ -93,7 +93,11 @@ Json Bench::measure(const std::string &preset, const Peaks &peak) const {
     for (const auto &field : set) set_field(c, field);
     validate(c);
     o.batch = batch;
-    const int T = std::min(context, c.context);
+    expect(context <= c.context, "--context ", context, ": the longest sequence of ", preset, " is ",
+           c.context);
+    const int T = context ? context : std::min(128, c.context);
+    expect(T >= 2, preset, ": a context of ", T, " is too short to decode");
+    expect_memory_for(c, 4, (double)batch * T);
     Training t(o, initialised(c, 1));
     const auto read = [&](long position) { return examples(random_batch(c, batch, T, (int)position)); };
     t.train_step(read);                                  // fills the pool
@@ -149,6 +153,7 @@ Json Bench::measure(const std::string &preset, const Peaks &peak) const {
 }
 
 void Bench::run() const {
+    if (!json.empty()) expect_replaceable(json);
     const Peaks peak = measure_peaks();
     printf("device %s, %d threads: GEMM %.1f GFLOP/s, memory %.1f GB/s\n", device->name,
            omp_get_max_threads(), peak.flops / 1e9, peak.bytes / 1e9);
@@ -163,12 +168,15 @@ void Bench::run() const {
 }
 
 void Bench::options(CLI::App &v) {
-    v.add_option("--preset", presets, "which models (repeatable)")->capture_default_str();
-    v.add_option("--set", set, "field=value of their configurations (repeatable)");
+    v.add_option("--preset", presets, "which models (repeatable)")
+        ->capture_default_str()
+        ->allow_extra_args(false);
+    v.add_option("--set", set, "field=value of their configurations (repeatable)")->allow_extra_args(false);
     v.add_option("--batch", batch, "sequences of a training step")
         ->check(between(1, 1 << 16))
         ->capture_default_str();
-    v.add_option("--context", context, "tokens of a sequence")->check(between(2, 1e9))->capture_default_str();
+    v.add_option("--context", context, "tokens of a sequence; 0: 128, or the model's if that is less")
+        ->check(between(0, 1e9));
     v.add_option("--steps", steps, "timed steps")->check(between(1, 1e6))->capture_default_str();
     v.add_option("--json", json, "write the figures there");
 }

@@ -19,10 +19,16 @@ struct Check {
 
     void options(CLI::App &v) {
         const auto op = v.add_option("op", call.name, "which op; without a name: all that have a gradient");
-        v.add_option("--shape", call.shapes, "of an op's input, as x=2,3 (repeatable)")->needs(op);
-        v.add_option("--attribute", call.set, "attribute=value of the op (repeatable)")->needs(op);
+        v.add_option("--shape", call.shapes, "of an op's input, as x=2,3 (repeatable)")
+            ->needs(op)
+            ->allow_extra_args(false);
+        v.add_option("--attribute", call.set, "attribute=value of the op (repeatable)")
+            ->needs(op)
+            ->allow_extra_args(false);
         const auto model = v.add_option("--preset", preset, "the loss of this model instead")->excludes(op);
-        v.add_option("--set", fields, "field=value of its configuration (repeatable)")->needs(model);
+        v.add_option("--set", fields, "field=value of its configuration (repeatable)")
+            ->needs(model)
+            ->allow_extra_args(false);
         v.add_option("--entries", entries, "how many numbers of each of its weights")
             ->check(between(1, 1e6))
             ->capture_default_str();
@@ -37,6 +43,7 @@ GradientError Check::check_model() const {
     Config c = load_preset(preset);
     for (const std::string &field : fields) set_field(c, field);
     validate(c);
+    expect_memory_for(c, 2);
     Model m = initialised(c, call.seed);
     const int B = 2, T = std::min(c.context, 16);
     Sequences sequences(B, std::vector<int>(T + 1));

@@ -1,9 +1,14 @@
 // command_line.cpp: the options that verbs share, and what the program says when it cannot do as told.
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <omp.h>
 
 #include "src/base/error.h"
+#include "src/base/fields.h"
+#include "src/base/files.h"
 #include "src/base/progress.h"
 #include "src/base/text.h"
 #include "src/cli/verbs.h"
@@ -13,9 +18,19 @@ CLI::Validator between(double low, double high) {
     const auto check = [low, high](const std::string &text) {
         double x;
         const bool inside = CLI::detail::lexical_cast(text, x) && x >= low && x <= high;
-        return inside ? std::string() : cat(text, " is not between ", low, " and ", high);
+        return inside ? std::string() : cat(text, " is not between ", format(low), " and ", format(high));
     };
-    return CLI::Validator(check, cat(low, "..", high), "between");
+    return CLI::Validator(check, cat(format(low), "..", format(high)), "between");
+}
+
+std::string refuse_nothing(const std::string &text) { return text.empty() ? "is empty" : ""; }
+
+void expect_replaceable(const std::string &file) {
+    std::error_code none;
+    const auto folder = std::filesystem::weakly_canonical(file, none).parent_path();
+    if (exists(file) && exists(folder / "config.json"))
+        fail(file + ": belongs to a model (config.json is beside it)", "name another file");
+    const AtomicFile can_be_written(file);
 }
 
 void Common::options(CLI::App &verb) {
@@ -59,7 +74,7 @@ static std::string hint_for(const CLI::ParseError &e, const CLI::App &verb) {
     return did_you_mean(cause.substr(colon + 2, open - colon - 2), known, help);
 }
 
-int run_command_line(CLI::App &program, int argc, char **argv) {
+static int run_verb(CLI::App &program, int argc, char **argv) {
     std::vector<std::string> verbs;
     for (const CLI::App *v : program.get_subcommands({})) verbs.push_back(v->get_name());
     if (argv[1][0] != '-' && !std::count(verbs.begin(), verbs.end(), argv[1]))
@@ -86,4 +101,16 @@ int run_command_line(CLI::App &program, int argc, char **argv) {
         std::cerr << "deepseek: " << e.what() << "\n";
         return 1;
     }
+}
+
+// What a verb has printed is its result: a full disk behind > must not look like success.
+int run_command_line(CLI::App &program, int argc, char **argv) {
+    if (argc < 2) std::cout << program.help();
+    const int code = argc < 2 ? 0 : run_verb(program, argc, argv);
+    errno = 0;
+    std::cout.flush();
+    const bool lost = fflush(stdout) != 0 || ferror(stdout) || !std::cout;
+    if (code || !lost) return code;
+    return complain(
+        cat("standard output: cannot be written", errno ? ": " : "", errno ? strerror(errno) : ""), "");
 }

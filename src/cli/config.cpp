@@ -18,14 +18,20 @@ struct ConfigVerb {
     bool list = false, all = false;
 
     void options(CLI::App &v) {
-        const auto by_name = v.add_option("--preset", preset, "a preset's name or file");
-        v.add_option("--model", model, "or a checkpoint's folder, or a config.json")->excludes(by_name);
-        v.add_option("--set", set, "field=value (repeatable)");
+        const auto by_name =
+            v.add_option("--preset", preset, "a preset's name or file")->check(refuse_nothing);
+        const auto by_folder = v.add_option("--model", model, "or a checkpoint's folder, or a config.json")
+                                   ->excludes(by_name)
+                                   ->check(refuse_nothing);
+        v.add_option("--set", set, "field=value (repeatable)")->allow_extra_args(false);
         v.add_flag("--all", all, "every field, also those that have their usual value, with its meaning");
-        v.add_flag("--list", list, "show presets, and the fields with their usual values");
+        v.add_flag("--list", list, "show presets, and the fields with their usual values")
+            ->excludes(by_name)
+            ->excludes(by_folder);
     }
     void run() const {
-        if (list || (preset.empty() && model.empty())) {
+        if (preset.empty() && model.empty()) {
+            expect(set.empty() && !all, all ? "--all" : "--set", ": needs --preset or --model");
             std::cout << "presets:";
             for (const auto &name : preset_names()) std::cout << " " << name;
             std::cout << "\nfields:" << std::endl;

@@ -14,13 +14,22 @@ bool beyond_trunk(const std::string &name, int n_layers) {
     return name.starts_with(before) && std::stoi(name.substr(before.size())) >= n_layers;
 }
 
+bool is_dump(const std::string &file) {
+    try {
+        const Safetensors known = read_safetensors(file);
+        return known.tensors.count("logits") && known.tensors.count("loss");
+    } catch (const Error &) {
+        return false;
+    }
+}
+
 struct Dump {
     std::string model, tokens, out;
     bool grads = false;
     Common common;
 
     void options(CLI::App &v) {
-        v.add_option("--model", model, "a checkpoint's folder")->required();
+        v.add_option("--model", model, "a checkpoint's folder")->required()->check(refuse_nothing);
         v.add_option("--tokens", tokens, "token ids, one sequence a line")->required();
         v.add_option("--out", out, "a safetensors file")->required();
         v.add_flag("--grads", grads, "with the gradient of every weight, as grad.<name>");
@@ -30,6 +39,8 @@ struct Dump {
 
 // Logits (B,T,V), loss (mean next-token cross-entropy), and grad.<name> of every weight.
 void Dump::run() const {
+    expect_replaceable(out);
+    expect(!exists(out) || is_dump(out), "--out ", out, ": a file is there that is no earlier dump");
     Model m = load_model(model);
     const Sequences sequences = read_sequences(tokens, m.c.V);
     for (const auto &s : sequences) {

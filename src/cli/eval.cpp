@@ -18,8 +18,9 @@ struct Eval {
     Common common;
 
     void options(CLI::App &v) {
-        v.add_option("--model", model, "a checkpoint's folder")->required();
-        v.add_option("--data", data, "stories, a file or a folder; its held-out part is read")
+        v.add_option("--model", model, "a checkpoint's folder")->required()->check(refuse_nothing);
+        v.add_option("--data", data,
+                     "stories, a file or a folder; only what is held out is read, the last twentieth")
             ->capture_default_str();
         v.add_option("--batch", batch, "sequences at a time")
             ->check(between(1, 1 << 16))
@@ -42,6 +43,9 @@ struct Eval {
             if (bar) bar->update(done, "batches");
         });
         bar.reset();
+        if (!std::isfinite(nats))
+            throw std::runtime_error(
+                cat(model, ": its loss is no number: weights, or what they make, overflow"));
         printf("%.4f nats per token, %.4f bits per byte, perplexity %.3f, on %ld held-out tokens\n", nats,
                nats / std::log(2.0) / corpus.valid_bytes_per_token, std::exp(nats), targets);
     }

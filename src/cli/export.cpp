@@ -14,7 +14,7 @@ struct Export {
     Common common;
 
     void options(CLI::App &v) {
-        v.add_option("--model", model, "a checkpoint's folder")->required();
+        v.add_option("--model", model, "a checkpoint's folder")->required()->check(refuse_nothing);
         v.add_option("--out", out, "a folder without a model")->required();
         v.add_option("--dtype", dtype, "of the weights: f32, bf16 or f16, rounded to the nearest")
             ->check(CLI::IsMember({"f32", "bf16", "f16"}))
@@ -24,27 +24,33 @@ struct Export {
             ->check(CLI::IsMember({"llama", "qwen2", "deepseek_v2", "deepseek_v3", "deepseek_edu"}));
         v.add_option("--shard-size", shard_size, "of a file at most: 500MB, 2GB; 0: all in one file")
             ->transform(CLI::AsSizeValue(true))
+            ->check(between(0, 1e15))
             ->capture_default_str();
     }
     // What belongs to the text, and how others sample from the model, stays as it was.
+    inline static const std::vector<std::string> rest = {"tokenizer.json", "tokenizer_config.json",
+                                                         "special_tokens_map.json", "chat_template.jinja",
+                                                         "generation_config.json"};
     void copy_the_rest() const {
-        for (const char *file : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                 "chat_template.jinja", "generation_config.json"})
+        for (const std::string &file : rest)
             if (exists(model + "/" + file))
                 write_atomically(out + "/" + file, read_text(model + "/" + file, 1l << 30));
     }
     void run() const {
         static const std::map<std::string, std::string> dtypes = {
             {"f32", ""}, {"bf16", "BF16"}, {"f16", "F16"}};
-        for (const char *file : {"config.json", "model.safetensors", "model.safetensors.index.json"})
+        std::vector<std::string> written = {"config.json", "model.safetensors",
+                                            "model.safetensors.index.json"};
+        written.insert(written.end(), rest.begin(), rest.end());
+        for (const std::string &file : written)
             if (exists(out + "/" + file))
-                fail("--out " + out + ": a model is already there (" + file + ")", "name another folder");
+                fail("--out " + out + ": " + file + " is already there", "name another folder");
         Model m = load_model(model);
         save_model(m, out, {dtypes.at(dtype), (long)shard_size, type});
         copy_the_rest();
-        const std::string written = type.empty() ? model_type(m.c) : type;
-        std::cout << out << ": " << written << ", " << dtype
-                  << (written == "deepseek_edu" ? "; no other program computes this model\n" : "\n");
+        const std::string is = type.empty() ? model_type(m.c) : type;
+        std::cout << out << ": " << is << ", " << dtype
+                  << (is == "deepseek_edu" ? "; no other program computes this model\n" : "\n");
     }
 };
 }  // namespace

@@ -8,7 +8,7 @@ struct GenerationOptions {
     Generation g;
 
     void options(CLI::App &v) {
-        v.add_option("--model", model, "a checkpoint's folder")->required();
+        v.add_option("--model", model, "a checkpoint's folder")->required()->check(refuse_nothing);
         v.add_option("--max-tokens", g.max_tokens, "of what is added")
             ->check(between(1, 1e9))
             ->capture_default_str();

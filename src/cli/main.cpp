@@ -1,6 +1,5 @@
 // main.cpp: the list of verbs. Each is a file beside this one.
 #include <cstdlib>
-#include <iostream>
 
 #include "src/cli/verbs.h"
 
@@ -44,7 +43,5 @@ int main(int argc, char **argv) {
     add_map(program);
     add_scaling(program);
     add_lean(program);
-    if (argc > 1) return run_command_line(program, argc, argv);
-    std::cout << program.help();
-    return 0;
+    return run_command_line(program, argc, argv);
 }

@@ -17,7 +17,7 @@ struct Tape {
 
     void options(CLI::App &v) {
         v.add_option("--preset", preset, "a preset's name or file")->capture_default_str();
-        v.add_option("--set", set, "field=value of its configuration (repeatable)");
+        v.add_option("--set", set, "field=value of its configuration (repeatable)")->allow_extra_args(false);
         v.add_option("--batch", batch, "sequences")->check(between(1, 4096))->capture_default_str();
         v.add_option("--context", context, "tokens of a sequence")
             ->check(between(2, 1e6))
@@ -33,6 +33,7 @@ void Tape::run() const {
     for (const std::string &field : set) set_field(c, field);
     validate(c);
     expect(context <= c.context, "--context ", context, ": the model's longest sequence is ", c.context);
+    expect_memory_for(c, 1, (double)batch * context);
     const Model m = initialised(c, 1);
     Sequences sequences(batch, std::vector<int>(context + 1));
     for (int b = 0; b < batch; b++)

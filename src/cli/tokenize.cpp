@@ -318,6 +318,7 @@ static void train_tokenizer(const TokenizeOptions &o) {
             out.stop_if_interrupted();
         }
     }
+    expect(bytes > 0, "--train ", o.train, ": there is no text in it");
     const double middle = now();
     const auto learn = [&] {
         Progress bar(0, o.vocab, 1);

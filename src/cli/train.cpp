@@ -1,8 +1,20 @@
 // train.cpp: `deepseek train`: its options are the table of src/train/options.cpp.
+#include "src/base/fields.h"
 #include "src/cli/verbs.h"
 #include "src/train/training.h"
 
 namespace {
+std::string type_of(const TrainOption &option) {
+    const std::string range = cat(":", format(option.low), "..", format(option.high));
+    switch (option.kind) {
+    case TrainOption::whole: return "INT" + range;
+    case TrainOption::number: return "FLOAT" + range;
+    case TrainOption::path: return "PATH";
+    case TrainOption::choice: return cat("{", CLI::detail::join(option.choices, ","), "}");
+    default: return "TEXT";
+    }
+}
+
 struct Train {
     TrainOptions o;
     const CLI::App *verb = nullptr;
@@ -13,15 +25,14 @@ struct Train {
         if (option.kind == TrainOption::flag) {
             v.add_flag_function(name, [&](long) { option.set(o, "true"); }, option.help);
         } else if (option.kind == TrainOption::words) {
-            const auto all = [&](const std::vector<std::string> &list) {
-                std::string text;
-                for (const std::string &word : list) text += word + " ";
-                option.set(o, text);
-            };
-            v.add_option_function<std::vector<std::string>>(name, all, option.help);
+            const auto all = [&](const std::vector<std::string> &list) { option.set(o, format(list)); };
+            v.add_option_function<std::vector<std::string>>(name, all, option.help)->allow_extra_args(false);
         } else {
             const auto set = [&](const std::string &text) { option.set(o, text); };
-            v.add_option_function<std::string>(name, set, option.help)->default_str(option.get(o));
+            v.add_option_function<std::string>(name, set, option.help)
+                ->default_str(option.get(o))
+                ->type_name(type_of(option))
+                ->check(refuse_nothing);
         }
     }
     void options(CLI::App &v) {
@@ -29,6 +40,7 @@ struct Train {
         for (const TrainOption &option : train_options()) add(v, option);
         v.get_option("--init")->excludes("--preset");
         v.get_option("--tokens")->excludes("--data");
+        v.get_option("--tokens")->excludes("--documents");
     }
     void run() const {
         std::vector<std::string> given;

@@ -29,6 +29,10 @@ int run_command_line(CLI::App &program, int argc, char **argv);
 
 // A number from low to high. (CLI::Range lets NaN pass.)
 CLI::Validator between(double low, double high);
+std::string refuse_nothing(const std::string &text);     // a check: "" names nothing
+
+// Can it be written, and is nothing lost that belongs to a model? Asked before there is anything to write.
+void expect_replaceable(const std::string &file);
 
 // Where and how a verb computes.
 struct Common {

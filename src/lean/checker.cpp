@@ -1,4 +1,4 @@
-// The proof checker: a strict subset of Lean 4 whose every yes is Lean's yes.
+// checker.cpp: the proof checker, a strict subset of Lean 4 whose every yes is Lean's yes.
 // lean.h says what it is and is not.
 //
 // Reading, typing and running are one walk over the tokens: `exact h1 (h2 h3)` is typed while it is read, and

@@ -12,6 +12,7 @@
 #include "src/model/config.h"
 #include "src/model/weights.h"
 #include "src/base/fields.h"
+#include "src/base/files.h"
 #include "src/base/text.h"
 
 // -------------------------------------------------------------------------------------------- [1] the fields
@@ -192,14 +193,20 @@ Config load_preset(const std::string &name) {
         std::istringstream lines(preset.second);
         if (preset.first == name) return parse_preset(lines, name);
     }
+    if (is_directory(name))
+        fail("--preset " + name + ": is a folder, not a preset", "--init or --model takes a checkpoint");
     std::ifstream file(name);
-    if (file && name.find_first_of("./") != std::string::npos) return parse_preset(file, name);
-    fail("no preset or file '" + name + "'",
-         did_you_mean(name, preset_names(), "`deepseek config --list` shows all"));
+    if (!file)
+        fail("no preset or file '" + name + "'",
+             did_you_mean(name, preset_names(), "`deepseek config --list` shows all"));
+    std::istringstream lines(std::string(std::istreambuf_iterator<char>(file), {}));
+    expect(lines.str().find('=') != std::string::npos, "--preset ", name, ": has no line field = value");
+    return parse_preset(lines, name);
 }
 
 // -------------------------------------------------------------------------------------------- [3] validation
-static void expect_between(const char *name, double x, double lo, double hi) {
+template <class N>
+static void expect_between(const char *name, N x, std::type_identity_t<N> lo, std::type_identity_t<N> hi) {
     expect(x >= lo && x <= hi, name, " = ", x, " is not between ", lo, " and ", hi);
 }
 
@@ -231,6 +238,8 @@ static void validate_sizes(const Config &c) {
 
 void validate(const Config &c) {
     validate_sizes(c);
+    expect(c.name.find_first_of("#\r\n") == std::string::npos,
+           "name: a line of a preset holds neither # nor a line break");
     expect_between("eps", c.eps, 0, 1);
     expect_between("init_std", c.init_std, 0, 100);
     expect_between("theta", c.theta, 1.0001, 1e12);
@@ -261,7 +270,8 @@ void validate(const Config &c) {
     }
     expect(c.scaling == RopeScaling::rope_plain || c.factor >= 1, "factor = ", c.factor,
            ": scaled positions reach further, by 1 or more");
-    expect(c.scaling != RopeScaling::rope_llama3 || c.beta_fast > c.beta_slow, "beta_fast = ", c.beta_fast,
+    const bool ramp = c.scaling == RopeScaling::rope_yarn || c.scaling == RopeScaling::rope_llama3;
+    expect(!ramp || c.beta_fast > c.beta_slow, "beta_fast = ", c.beta_fast,
            " is not above beta_slow = ", c.beta_slow);
     if (!c.N_r) return;
     expect(c.gate != Gate::hash || c.K_r == 1, "gate = hash: a token has one expert, not K_r = ", c.K_r);
@@ -303,7 +313,10 @@ Census census(const Config &c) {
         const long used = expert ? spec.shape.numel() / c.N_r * c.K_r : spec.shape.numel();
         at->total += spec.shape.numel();
         at->activated += used;
-        if (part == "MTP modules") return;
+        if (part == "MTP modules") {
+            result.mtp += spec.shape.numel();
+            return;
+        }
         result.total += spec.shape.numel();
         result.activated += used;
         if (decays(spec.group) || (c.tied && part == "embedding")) trunk_matrices += used;

@@ -24,6 +24,7 @@ struct Census {                                          // exact counts, before
     };
     std::vector<Part> parts;                             // activated: what one token multiplies with
     long total = 0, activated = 0;
+    long mtp = 0;                                        // of the MTP modules, which the others leave out
     long cache_numbers, cache_numbers_MHA;               // per token and layer
     double flops_per_token;                              // forward and backward, at full context
 };

@@ -603,19 +603,19 @@ static std::vector<uint16_t> halves(const std::vector<real> &values, const std::
 }
 
 static void write_shard(const std::string &path, const Names &names, const Saving &how) {
-    std::vector<std::vector<real>> reals;                // what the file is made of, until it is written
-    std::vector<std::vector<uint16_t>> bits;
+    std::vector<real> reals;                             // of the tensor that is being written
+    std::vector<uint16_t> bits;
     std::vector<TensorOut> out;
     for (const NamedTensor &tensor : names) {
         const std::string dtype = dtype_of(tensor, how);
         const std::vector<long> shape(tensor.shape.d, tensor.shape.d + tensor.shape.rank);
-        reals.push_back(gathered(tensor));
-        const void *data = reals.back().data();
-        if (dtype_size(dtype) == 2) {
-            data = bits.emplace_back(halves(reals.back(), dtype, tensor.name)).data();
-            reals.pop_back();
-        }
-        out.push_back({tensor.name, dtype, shape, data});
+        const auto made = [&reals, &bits, &tensor, dtype]() -> const void * {
+            reals = gathered(tensor);
+            if (dtype_size(dtype) != 2) return reals.data();
+            bits = halves(reals, dtype, tensor.name);
+            return bits.data();
+        };
+        out.push_back({tensor.name, dtype, shape, nullptr, made});
     }
     write_safetensors(path, out);
 }
@@ -695,7 +695,8 @@ static void expect_enough(Model &outline, const ModelFiles &files, const std::st
     double weights = 0, bytes = 0;
     for (const auto &[name, entry] : files.tensors) bytes += (double)entry.bytes;
     visit(outline, [&](auto &, Tensor &, const Spec &spec) { weights += (double)spec.shape.numel(); });
-    expect(weights <= bytes, from, ": config.json asks for ", weights, " weights, and has ", bytes, " bytes");
+    expect(weights <= bytes, from, ": config.json asks for ", weights,
+           " weights, and the files of weights have ", bytes, " bytes");
 }
 
 struct Complaint {                                       // "2 tensors are missing: a, b"

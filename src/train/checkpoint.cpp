@@ -41,17 +41,22 @@ static std::vector<long> shape_of(const Tensor &w) { return {w.shape.d, w.shape.
 
 void Training::save(const std::string &directory) {
     std::vector<TensorOut> out;
-    std::vector<std::vector<real>> numbers;              // hold the copies until they are written
+    std::vector<real> numbers;                         // of one tensor: a copy of all would double the memory
     for_state(policy, [&](const std::string &name, Tensor &w) {
-        numbers.push_back(values(w));
-        for (real x : numbers.back())
+        numbers = values(w);
+        for (real x : numbers)
             if (!std::isfinite(x)) fail(cat(directory, ": not saved: ", name, " holds a ", x));
-        out.push_back({name, sizeof(real) == 4 ? "F32" : "F64", shape_of(w), numbers.back().data()});
+        const auto made = [&numbers, w] {
+            numbers = values(w);
+            return numbers.data();
+        };
+        out.push_back({name, sizeof(real) == 4 ? "F32" : "F64", shape_of(w), nullptr, made});
     });
     save_model(policy.model, directory);
     write_safetensors(state_file(directory), out,
                       {{"step", cat(step)},
                        {"position", cat(position)},
+                       {"data", data},
                        {"config", print_config(policy.model.c)},
                        {"options", print_options(o)}});
 }
@@ -62,7 +67,8 @@ SavedRun saved_run(const std::string &directory) {
         fail("--resume: " + path + " does not exist", "without --resume a run begins anew");
     const Safetensors file = read_safetensors(path);
     return {parse_options(metadata_of(file, path, "options"), path),
-            parse_config(metadata_of(file, path, "config"), path), count_of(file, path, "step")};
+            parse_config(metadata_of(file, path, "config"), path), count_of(file, path, "step"),
+            file.metadata.count("data") ? file.metadata.at("data") : ""};
 }
 
 void Training::resume(const std::string &directory) {

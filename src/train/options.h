@@ -24,10 +24,11 @@ struct TrainOption {                                     // a row of the table
     const char *name, *help;                             // the name on the command line, without --
     std::function<std::string(const TrainOptions &)> get;
     std::function<void(TrainOptions &, const std::string &)> set;      // refuses what is out of range
-    enum Kind { number, text, choice, words, flag } kind;
+    enum Kind { whole, number, text, path, choice, words, flag } kind;
     double low, high;                                    // of a number
-    std::vector<std::string> choices;
-    enum When { fixed, free } when;                      // free: may differ when a run goes on
+    std::vector<std::string> choices;                    // of a path: the names that are none
+    // When a run goes on: must not differ; may differ; belongs to the call, and is not kept.
+    enum When { fixed, remembered, free } when;
 };
 const std::vector<TrainOption> &train_options();
 std::string print_options(const TrainOptions &);         // name = value, a line each: what a checkpoint keeps

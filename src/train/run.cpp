@@ -10,8 +10,10 @@
 #include <omp.h>
 #include <optional>
 
+#include "src/base/files.h"
 #include "src/base/folder.h"
 #include "src/base/progress.h"
+#include "src/base/random.h"
 #include "src/model/config.h"
 #include "src/model/huggingface.h"
 #include "src/text/corpus.h"
@@ -21,20 +23,16 @@
 namespace fs = std::filesystem;
 
 // ------------------------------------------------------------------------- [1] which options, which weights
-static bool is_path(const TrainOption &option) {
-    for (const char *name : {"preset", "init", "data", "tokens", "tokenizer"})
-        if (std::string(name) == option.name) return true;
-    return false;
-}
-
 // A path as it is kept: from the root, so that a run goes on from any folder. Names like `stories` stay.
-static std::string settled(const std::string &value) {
-    return !value.empty() && fs::exists(value) ? fs::weakly_canonical(value).string() : value;
+static std::string settled(const TrainOption &option, const TrainOptions &o) {
+    const std::string value = option.get(o);
+    const bool name =
+        option.kind != TrainOption::path || std::count(option.choices.begin(), option.choices.end(), value);
+    return name || value.empty() || !fs::exists(value) ? value : fs::weakly_canonical(value).string();
 }
 
 static TrainOptions with_settled_paths(TrainOptions o) {
-    for (const TrainOption &option : train_options())
-        if (is_path(option)) option.set(o, settled(option.get(o)));
+    for (const TrainOption &option : train_options()) option.set(o, settled(option, o));
     return o;
 }
 
@@ -45,9 +43,9 @@ static TrainOptions resumed_options(const TrainOptions &now, const std::vector<s
     std::string differing;
     for (const TrainOption &option : train_options()) {
         const bool is_given = std::count(given.begin(), given.end(), option.name);
-        const std::string value = is_path(option) ? settled(option.get(now)) : option.get(now);
-        if (option.when == TrainOption::free) {
-            if (is_given || std::string(option.name) != "steps") option.set(o, option.get(now));
+        const std::string value = settled(option, now);
+        if (option.when == TrainOption::free || (option.when == TrainOption::remembered && is_given)) {
+            option.set(o, value);
         } else if (is_given && value != option.get(o)) {
             differing += cat(differing.empty() ? "" : ", ", "--", option.name, " ", value, " (the run has ",
                              option.get(o).empty() ? "none" : option.get(o), ")");
@@ -64,15 +62,6 @@ std::string tokenizer_of(const TrainOptions &o) {        // weights and the toke
     return !o.init.empty() && fs::exists(o.init + "/tokenizer.json") ? o.init : "bytes";
 }
 
-static void expect_memory_for(const Config &c) {
-    const double needed = 4.0 * sizeof(real) * census(c).total;           // weight, gradient, two moments
-    const double memory = (double)device->memory();
-    if (needed > memory)
-        fail(cat(c.name, ": training needs memory of ", std::lround(needed / 1e9),
-                 " GB for weights, gradients and moments; here are ", std::lround(memory / 1e9)),
-             "`deepseek config` shows what a model costs");
-}
-
 static std::string joined(const std::vector<std::string> &names) {
     std::string text;
     for (size_t i = 0; i < names.size() && i < 6; i++) text += (i ? ", " : "") + names[i];
@@ -82,7 +71,12 @@ static std::string joined(const std::vector<std::string> &names) {
 // The weights of --init under the names that both have; a component switched on by --set is new.
 static Model adopted_model(const TrainOptions &o, const Config &c, Model &from) {
     Model m = initialised(c, o.seed);
-    const Adopted a = adopt(m, from);
+    Adopted a;
+    try {
+        a = adopt(m, from);
+    } catch (const Error &e) {
+        fail(cat("--init ", o.init, ": ", e.what()), e.hint);
+    }
     if (a.fresh.empty() && a.left_behind.empty()) return m;
     std::cout << "from " << o.init << ": " << a.taken << " weights";
     if (!a.fresh.empty()) std::cout << "; new: " << joined(a.fresh);
@@ -109,7 +103,7 @@ static Model starting_model(const TrainOptions &o, const Tokenizer &tokenizer) {
     expect(!o.tokens.empty() || tokenizer.size() <= c.V, "the tokenizer has ", tokenizer.size(),
            " tokens, the model's vocabulary only ", c.V);
     validate(c);
-    expect_memory_for(c);
+    expect_memory_for(c, 4);
     return from ? adopted_model(o, c, *from) : initialised(c, o.seed);
 }
 
@@ -135,9 +129,23 @@ struct Data {
     }
     long tokens() const {            // of the training part; 0: it has no end
         long n = 0;
-        for (const auto &s : fixed) n += (long)s.size();
+        for (const auto &s : fixed) n += (long)s.size() - 1;
         return fixed.empty() && corpus.next_story < 0 ? (long)corpus.train.size() : n;
     }
+    double tokens(long position, double sequences) const {               // of the next so many
+        if (fixed.empty()) return sequences * T;
+        const double rounds = std::floor(sequences / fixed.size());
+        double n = rounds * tokens();
+        for (long i = 0; i < sequences - rounds * fixed.size(); i++)
+            n += fixed[(position + i) % fixed.size()].size() - 1.0;
+        return n;
+    }
+    int longest() const {
+        size_t most = 0;
+        for (const auto &s : fixed) most = std::max(most, s.size() - 1);
+        return fixed.empty() ? T : (int)most;
+    }
+    std::string mark() const;
 };
 }  // namespace
 
@@ -151,17 +159,29 @@ static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokeni
               .T = o.context ? o.context : c.context,
               .eos = eos,
               .apart = o.documents == "apart"};
-    expect(d.T >= 1 && d.T <= c.context, "--context ", d.T, ": the model's longest sequence is ", c.context);
+    expect(d.T <= c.context, "--context ", d.T, ": the model's longest sequence is ", c.context);
     expect(!d.apart || eos >= 0, "--documents apart: the model has no token that ends a document");
     if (!o.tokens.empty()) {
         d.fixed = read_sequences(o.tokens, c.V);
         for (const auto &s : d.fixed)
-            expect((int)s.size() <= c.context + 1, "--tokens: a sequence of ", s.size(),
-                   " is longer than the context of ", c.context);
+            expect((int)s.size() <= d.T + 1, "--tokens: a sequence of ", s.size(),
+                   " is longer than the context of ", d.T);
         return d;
     }
     d.corpus = load_corpus(o.data, d.tokenizer, o.seed);
     return d;
+}
+
+// What tells these data from others: how many tokens there are, and a hash of some all over them.
+std::string Data::mark() const {
+    std::string some;
+    const auto add = [&](const std::vector<int> &ids) {
+        some.append((const char *)ids.data(), 4 * ids.size());
+    };
+    for (const auto &s : fixed) add(s);
+    for (const Tokens *part : {&corpus.train, &corpus.valid})
+        for (size_t i = 0; i < 256 && i < part->size(); i++) add(part->read(i * (part->size() - 1) / 256, 1));
+    return cat(fixed.empty() ? corpus.train.size() + corpus.valid.size() : tokens(), " ", hash_of(some));
 }
 
 // ------------------------------------------------------------------------------------------- [3] its logs
@@ -170,12 +190,15 @@ namespace {
 // checkpoint comes again: so it is cut.
 class Log {
 public:
-    Log(const std::string &path, long steps_done) : path(path) {
+    Log(const std::string &path, const std::string &begin, long steps_done) : path(path) {
         std::vector<std::string> keep;
         std::ifstream old(path);
-        for (std::string line; steps_done && std::getline(old, line);)
+        for (std::string line; std::getline(old, line);)
             if (keep.empty() || std::atol(line.c_str()) <= steps_done) keep.push_back(line);
-        if (keep.empty()) return;
+        if (!keep.empty() && !keep[0].starts_with(begin))
+            fail(path + ": is no log of a run, and would be overwritten", "choose another --out, or move it");
+        expect(std::ofstream(path, std::ios::app).good(), path, ": cannot be written");
+        if (keep.empty() || !steps_done) return;
         head = keep[0];
         file.open(path);
         for (const std::string &line : keep) file << line << "\n";
@@ -200,8 +223,8 @@ private:
 struct Logs {
     Log metrics, expert_load;
     Logs(const std::string &folder, long steps_done)
-        : metrics(folder + "/metrics.csv", steps_done), expert_load(folder + "/expert_load.csv", steps_done) {
-    }
+        : metrics(folder + "/metrics.csv", "step,loss", steps_done),
+          expert_load(folder + "/expert_load.csv", "step,router", steps_done) {}
 };
 
 struct HeldOut { double nats, bits; };                   // per token, per byte
@@ -233,12 +256,20 @@ static void write_load(Log &log, long step, const std::vector<std::vector<int>> 
 }
 
 // ------------------------------------------------------------------------------------------- [4] the loop
+static bool has_model(const std::string &folder) {
+    for (const char *file : {"model.safetensors", "config.json", "tokenizer.json"})
+        if (!fs::exists(folder + "/" + file)) return false;
+    return true;
+}
+
 namespace {
 class Run {
 public:
     Run(const TrainOptions &o, Training &t, Data &data, std::optional<Logs> &logs)
         : o(o), t(t), data(data), logs(logs), progress(t.step, o.steps),
-          held_out(examples(held_out_windows(data.corpus, data.batch, data.T, 16ul * data.batch))) {}
+          held_out(examples(held_out_windows(data.corpus, data.batch, data.T, 16ul * data.batch))) {
+        if (o.resume && has_model(o.out)) saved_step = t.step;
+    }
     int loop();
     void introduce(long frozen);
 
@@ -250,21 +281,25 @@ private:
     Progress progress;
     std::vector<Examples> held_out;
     long saved_step = -1;
-    double saved_at = 0, spent = 0;
+    bool due = false;                                    // to be saved, once the next gradient is finite
+    double saved_at = 0, saving = 0, spent = 0;
     long tokens = 0;
 
     void step();
     void save();
+    void save_if_possible();
     std::optional<HeldOut> evaluated(const StepReport &);
 };
 }  // namespace
 
 static std::string in_units(double n) {
     return cat(std::setprecision(3),
-               n < 1e6   ? n / 1e3
+               n < 1e3   ? n
+               : n < 1e6 ? n / 1e3
                : n < 1e9 ? n / 1e6
                          : n / 1e9,
-               n < 1e6   ? "K"
+               n < 1e3   ? ""
+               : n < 1e6 ? "K"
                : n < 1e9 ? "M"
                          : "B");
 }
@@ -272,8 +307,9 @@ static std::string in_units(double n) {
 void Run::introduce(long frozen) {
     const Config &c = t.policy.model.c;
     const Census n = census(c);
-    const double read = (double)(o.steps - t.step) * o.accumulate * o.batch * data.T;
+    const double read = data.tokens(t.position, (double)(o.steps - t.step) * o.accumulate * o.batch);
     progress.say(cat(c.name, ": ", in_units(n.total), " parameters, ", in_units(n.activated), " activated",
+                     n.mtp ? cat(", ", in_units(n.mtp), " more of MTP") : "",
                      frozen ? cat(", ", in_units(frozen), " frozen") : "", "; ", device->name, ", ",
                      omp_get_max_threads(), omp_get_max_threads() == 1 ? " thread" : " threads"));
     progress.say(cat(o.tokens.empty() ? o.data : o.tokens, ": ", in_units(read), " tokens in ",
@@ -285,17 +321,29 @@ void Run::introduce(long frozen) {
 }
 
 void Run::save() {
+    due = false;
     if (o.out.empty() || saved_step == t.step) return;
+    const double before = progress.seconds();
     data.tokenizer.save(o.out);
     t.save(o.out);
     saved_step = t.step;
     saved_at = progress.seconds();
+    saving += saved_at - before;
 }
 
 std::optional<HeldOut> Run::evaluated(const StepReport &r) {
     const long every = o.eval_every ? o.eval_every : std::max(1l, o.steps / 5);
     if (held_out.empty() || (t.step % every != 0 && t.step != o.steps)) return {};
-    const double nats = evaluate(t.policy.model, held_out);
+    double nats = 0;
+    try {
+        nats = evaluate(t.policy.model, held_out, [](long) {
+            if (interrupted) throw Interrupted();
+        });
+    } catch (const Interrupted &) {
+        return {};
+    }
+    if (!std::isfinite(nats))
+        throw Diverged(cat("after step ", t.step, " the loss on held-out text is ", nats));
     const HeldOut valid = {nats, nats / std::log(2.0) / data.corpus.valid_bytes_per_token};
     progress.say(
         cat("step ", t.step, std::fixed, std::setprecision(3), "  held out: ", nats, " nats per token, ",
@@ -308,9 +356,11 @@ std::optional<HeldOut> Run::evaluated(const StepReport &r) {
 }
 
 void Run::step() {
-    const double before = progress.seconds();
-    const StepReport r = t.train_step([&](long position) { return data.read(position); });
-    const double took = progress.seconds() - before;
+    const double before = progress.seconds(), saving_before = saving;
+    const auto sound = [&] { save(); };
+    const StepReport r = t.train_step([&](long position) { return data.read(position); },
+                                      due ? sound : std::function<void()>());
+    const double took = progress.seconds() - before - (saving - saving_before);
     spent += took;
     tokens += r.tokens;
     const std::optional<HeldOut> valid = evaluated(r);
@@ -324,18 +374,31 @@ void Run::step() {
                                 std::setprecision(1), "  ", tokens / spent / 1000, "k tokens/s"));
 }
 
+// An error of something else than numbers: the weights are worth keeping, and what went wrong is to be told.
+void Run::save_if_possible() {
+    try {
+        save();
+    } catch (const std::exception &) {
+        return;
+    }
+}
+
+// Finite weights need not be good ones: a step that ruined them is known by the next. So a checkpoint waits
+// for the next gradient, and where that is not finite, the one before stays.
 int Run::loop() {
     const long first = t.step;
-    saved_step = o.resume ? t.step : -1;
     while (t.step < o.steps && !interrupted) {
         try {
             step();
-        } catch (...) {                                  // the weights are those before the step that failed
-            if (t.step > first) save();
+        } catch (const Diverged &e) {
+            throw Diverged(
+                e.what(), saved_step < 0 ? e.hint : cat(e.hint, ": --resume goes on from step ", saved_step));
+        } catch (...) {
+            if (t.step > first) save_if_possible();
             throw;
         }
         const bool minutes = !o.save_every && progress.seconds() - saved_at > 300;
-        if (minutes || (o.save_every && t.step % o.save_every == 0)) save();
+        due |= minutes || (o.save_every && t.step % o.save_every == 0);
     }
     save();
     if (t.step == first && o.resume && !interrupted)
@@ -353,11 +416,37 @@ static void expect_no_run(const std::string &out) {
                  "--resume goes on with it; another --out starts a new one");
 }
 
-static void announce_stretch(const TrainOptions &then, const TrainOptions &now, long step) {
-    if (then.steps == now.steps) return;
-    std::cout << "--steps " << now.steps << ": the run was of " << then.steps
-              << "; the learning rate of step " << step + 1 << " is " << learning_rate(now, step)
-              << " instead of " << learning_rate(then, step) << "\n";
+// A folder may be there, and a tokenizer in it: but it must be that of the run.
+static void expect_no_other_tokenizer(const std::string &out, const Tokenizer &tokenizer) {
+    const std::string file = out + "/tokenizer.json";
+    if (exists(file) && read_text(file, 1l << 30) != tokenizer.to_json())
+        fail(file + ": is another tokenizer than that of the run, and would be overwritten",
+             "--tokenizer trains with it; another --out leaves it alone");
+}
+
+static void announce_changes(const SavedRun &then, const Training &t) {
+    std::string changes;
+    for (const TrainOption &option : train_options())
+        if (option.when == TrainOption::remembered && option.get(then.options) != option.get(t.o))
+            changes += cat("--", option.name, " ", option.get(t.o), ": the run was of ",
+                           option.get(then.options), "; ");
+    if (!changes.empty())
+        std::cout << changes << "the learning rate of step " << t.step + 1 << " is "
+                  << learning_rate(t.o, t.step) << " instead of " << learning_rate(then.options, t.step)
+                  << "\n";
+    if (!then.data.empty() && then.data != t.data)
+        std::cout << (t.o.tokens.empty() ? t.o.data : t.o.tokens)
+                  << ": is not what the run has read so far; it goes on with what is there now\n";
+}
+
+// All that a run writes.
+static const std::vector<std::string> files_of_a_run = {
+    "training.safetensors", "model.safetensors",     "config.json", "generation_config.json",
+    "tokenizer.json",       "tokenizer_config.json", "metrics.csv", "expert_load.csv"};
+
+static void expect_something_trained(const Config &c, long frozen) {
+    const Census n = census(c);
+    expect(frozen < n.total + n.mtp, "--freeze: all weights are frozen, so nothing is trained");
 }
 
 int train(const TrainOptions &asked, const std::vector<std::string> &given) {
@@ -367,21 +456,28 @@ int train(const TrainOptions &asked, const std::vector<std::string> &given) {
     std::optional<SavedRun> run;
     if (asked.resume) run = saved_run(asked.out);
     const TrainOptions o = run ? resumed_options(asked, given, *run) : with_settled_paths(asked);
-    if (!o.out.empty()) folder.emplace(o.out);
+    expect(!run || o.steps >= run->step, "--steps ", o.steps, ": ", o.out, " is at step ", run->step,
+           " already");
+    if (!o.out.empty()) folder.emplace(o.out, files_of_a_run);
 
     Tokenizer tokenizer =
         load_tokenizer(run && fs::exists(o.out + "/tokenizer.json") ? o.out : tokenizer_of(o));
     expect(!run || !o.tokens.empty() || tokenizer.size() <= run->config.V, o.out, ": its tokenizer has ",
            tokenizer.size(), " tokens, its model's vocabulary only ", run->config.V);
+    if (run) expect_memory_for(run->config, 4);
     Model model = run ? build(run->config) : starting_model(o, tokenizer);
+    Data data = open_data(o, model.c, std::move(tokenizer));
+    if (!run && !o.out.empty()) expect_no_other_tokenizer(o.out, data.tokenizer);
+    expect_memory_for(model.c, 4, (double)data.batch * data.longest());
     const long frozen = freeze(model, o.freeze);
+    expect_something_trained(model.c, frozen);
     if (!o.out.empty()) expect_savable(model);
     Training t(o, std::move(model));
-    Data data = open_data(o, t.policy.model.c, std::move(tokenizer));
-    const CatchInterrupt stop;
+    t.data = data.mark();
+    const CatchInterrupt stop("\nfinishing this step; Ctrl-C again ends at once\n");
     if (run) {
         t.resume(o.out);
-        announce_stretch(run->options, o, t.step);
+        announce_changes(*run, t);
     }
     std::optional<Logs> logs;
     if (!o.out.empty()) logs.emplace(o.out, t.step);

@@ -29,6 +29,7 @@ struct Optimiser {                                       // AdamW over the weigh
     explicit Optimiser(Model &);
     void zero_grad();
     void watch(const Tensor &loss);                      // a step with a loss that is not finite is not taken
+    void measure();                                      // norm2; a step needs it
     void step(const TrainOptions &, double lr, int step);            // clips, moves every weight
     std::vector<std::string> untouched() const;          // names of those that no gradient has reached so far
 };
@@ -38,6 +39,10 @@ struct Learner {                                        // a model that is train
     Optimiser optimiser;
     explicit Learner(Model &&m) : model(std::move(m)), optimiser(model) {}
 };
+
+// ---- memory (src/train/memory.cpp): what the device does not have is refused
+// copies: 4 for weight, gradient and two moments; tokens: of a batch, for what they leave on the tape.
+void expect_memory_for(const Config &, int copies, double tokens = 0);
 
 // ---- one step
 struct StepReport {
@@ -49,14 +54,22 @@ struct StepReport {
 };
 double max_violation(const std::vector<std::vector<int>> &load);  // max_i c_i / mean c - 1, mean over routers
 
+struct Diverged : Error {
+    explicit Diverged(const std::string &cause, const std::string &hint = "a lower --lr or a longer --warmup")
+        : Error(cause, hint) {}
+};
+
 struct Training {
     TrainOptions o;
     Learner policy;
     long step = 0, position = 0;                         // steps done; sequences read
+    std::string data;                                    // what tells the data that are read from others
     Training(const TrainOptions &, Model &&);
     // read(position) gives the sequences of one micro-batch. A step whose gradient is not finite is not
-    // taken: an Error, and weights, moments and step are what they were.
-    StepReport train_step(const std::function<Examples(long position)> &read);
+    // taken: Diverged, and weights, moments and step are what they were. sound() is called once the gradient
+    // is known to be finite, while the weights are still those that it was measured at.
+    StepReport train_step(const std::function<Examples(long position)> &read,
+                          const std::function<void()> &sound = {});
 
     // A checkpoint for others, and training.safetensors for --resume (src/train/checkpoint.cpp).
     void save(const std::string &directory);
@@ -67,6 +80,7 @@ struct SavedRun {
     TrainOptions options;
     Config config;
     long step;
+    std::string data;
 };
 SavedRun saved_run(const std::string &directory);        // what --resume goes on with, without its tensors
 

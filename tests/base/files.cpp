@@ -1,10 +1,6 @@
-// The specification of src/files: what is accepted, what is refused and in which words, and that what goes
-// out comes back. With -DFORMATS_STANDALONE this file brings its own main function.
+// files.cpp: what is accepted of files, what is refused and in which words; what goes out comes back.
 //
 //   [1] whole files     [2] JSON     [3] safetensors, in     [4] safetensors, out     [5] a model's weights
-#ifdef FORMATS_STANDALONE
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#endif
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -17,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "src/base/error.h"
+#include "src/base/folder.h"
 #include "src/base/json.h"
 #include "src/base/safetensors.h"
 
@@ -169,6 +166,18 @@ TEST_CASE("files: without a commit the old file stays and the temporary one goes
     }
     CHECK(read_text(folder / "a", 100) == "before");
     CHECK(folder.files() == 1);
+}
+
+TEST_CASE("folder: what killed runs left of these files goes, all else stays, whatever its name") {
+    const Folder folder;
+    for (const char *name : {"model.tmp-12-0", "model.tmp-old", "notes.tmp-12-0", "probe", "model"})
+        folder.put(name, "mine");
+    { const OwnFolder own(folder.at, {"model", "log"}); }
+    CHECK(!exists(folder / "model.tmp-12-0"));
+    CHECK(folder.files() == 4);
+    CHECK(read_text(folder / "probe", 100) == "mine");
+    std::filesystem::create_directory(folder.at / "log");
+    contains(error_of([&] { OwnFolder(folder.at, {"model", "log"}); }), "log: is not a plain file");
 }
 
 TEST_CASE("files: two writers of one file do not disturb each other, and the last to commit wins") {
@@ -715,6 +724,25 @@ TEST_CASE("safetensors: what is written is read back, bit by bit") {
     read_ints(model.tensors.at("ids"), back);
     CHECK(back[0] == -1);
     CHECK(back[1] == 2147483647);
+}
+
+TEST_CASE("safetensors: numbers may be made when their turn comes, one tensor at a time") {
+    const Folder folder;
+    std::vector<float> numbers;
+    std::vector<TensorOut> out;
+    for (const char *name : {"b", "a", "c"})
+        out.push_back({name, "F32", {2}, nullptr, [&numbers, name] {
+                           numbers = {(float)name[0], -1};
+                           return numbers.data();
+                       }});
+    write_safetensors(folder / "made", out);
+    const Safetensors file = read_safetensors(folder / "made");
+    for (const char *name : {"a", "b", "c"}) {
+        float read[2];
+        read_reals(file.tensors.at(name), read);
+        CHECK(read[0] == (float)name[0]);
+        CHECK(read[1] == -1);
+    }
 }
 
 TEST_CASE("safetensors: a written header is one JSON line with format pt, padded with spaces to 8") {

@@ -18,8 +18,11 @@ holds "shards, not one file" ! -e shards/model.safetensors
 holds "with an index" -s shards/model.safetensors.index.json
 accepted export --model shards --out whole
 holds "shards are the same model" "$(cmp run/model.safetensors whole/model.safetensors)" = ""
-refused "a model is already there" export --model run --out small
-refused "a model is already there" export --model run --out shards
+refused "config.json is already there" export --model run --out small
+refused "config.json is already there" export --model run --out shards
+mkdir words
+echo '{"a": "tokenizer"}' >words/tokenizer.json
+refused "tokenizer.json is already there" export --model run --out words
 refused "dtype" export --model run --out new --dtype int8
 refused "shard-size" export --model run --out new --shard-size many
 refused "no-such-model" export --model no-such-model --out new

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cli_lean.sh BINARY: `deepseek lean` from outside. What it refuses ends with exit code 2 and one line that names
+# lean.sh BINARY: `deepseek lean` from outside. What it refuses ends with exit code 2 and one line that names
 # the cause, perhaps one with a hint, and overwrites nothing. The last line is `N passed, N failed`.
 . "$(dirname "$0")/shell.sh"
 verb=lean input=in match=-qF

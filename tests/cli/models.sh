@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cli.sh BINARY: what the program says to mistakes. Whatever is wrong with what it is given, it ends with exit
+# models.sh BINARY: what the program says to mistakes. Whatever is wrong with what it is given, it ends with exit
 # code 2, one line that names the cause, perhaps one with a hint, no crash, no large allocation, and nothing
 # overwritten. Then that Ctrl-C saves and --resume goes on. The last line is `N passed, N failed`.
 . "$(dirname "$0")/shell.sh"
@@ -62,6 +62,32 @@ refused "no-such-file" op rmsnorm --in no-such-file --out b
 refused "nothing-like-it" bench --preset nothing-like-it
 refused "steps" bench --preset v3-nano --steps 0
 refused "batch" bench --preset v3-nano --batch 0
+refused "longest sequence of v3-nano is 64" bench --preset v3-nano --context 99999
+refused "bench.json" bench --preset v3-nano --json /proc/bench.json
+for verb_ in tape check "bench --preset"; do
+    refused "deepseek-v3: .*memory" ${verb_/ --preset/} --preset deepseek-v3
+done
+refused "memory" tape --preset v3-small --context 1024 --batch 4096
+refused "shard-size" export --model run --out x --shard-size -1
+refused "no op 'nope'" op nope
+refused "no op 'rmsnrm'" op rmsnrm
+hinted "did you mean rmsnorm"
+accepted op --set eps=1e-6 rmsnorm --random
+holds "an attribute does not swallow the op's name" "$(head -1 out | grep -c '^rmsnorm: ')" = 1
+refused "excludes" op rmsnorm --random --out y.safetensors
+refused "excludes" op rmsnorm --list
+refused "which one" op --set eps=1e-6
+refused "needs --preset or --model" config --set d=64
+refused "needs --preset or --model" config --all
+refused "excludes" config --list --preset nope
+refused "is empty" eval --model ""
+if [ -e /dev/full ]; then
+    for args in "op --list" "config --list" "data --n 3" --help ""; do
+        code=0
+        "$BINARY" $args >/dev/full 2>err || code=$?
+        holds "deepseek $args: a full disk is no success" $code = 2 -a -n "$(grep 'standard output: cannot be written' err)"
+    done
+fi
 
 # ---------------------------------------------------------------------------------- fields of a configuration
 refused "d_k" $nano --set d_k=3
@@ -72,7 +98,9 @@ refused "d:" $nano --set d=32.5
 refused "d:" $nano --set d=
 refused "d:" $nano --set d=99999999999999999999
 refused "d = " $nano --set d=-5
-refused "d = " $nano --set d=1000000000
+refused "d = 1000000000 is not between 1 and 131072" $nano --set d=1000000000
+refused "name: " $nano --set name=a#b
+refused "beta_fast" $nano --set scaling=yarn --set factor=4 --set beta_fast=1 --set beta_slow=32
 refused "n_layers" $nano --set n_layers=0
 refused "n_layers" $nano --set n_layers=-1
 refused "vocabulary only 1" $nano --set V=1
@@ -250,6 +278,17 @@ refused "batch" eval --model run --batch 0
 refused "no-such-file" dump --model run --tokens no-such-file --out dump.safetensors
 refused "large.txt:1" dump --model run --tokens large.txt --out dump.safetensors
 holds "a refused dump writes nothing" ! -e dump.safetensors
+before=$(state run)
+seq 1 8 | tr '\n' ' ' >ids.txt
+for out in run/model.safetensors run/config.json; do
+    refused "belongs to a model" dump --model run --tokens ids.txt --out $out
+    refused "belongs to a model" op rmsnorm --in y.safetensors --out $out
+    refused "belongs to a model" bench --json $out
+done
+refused "no earlier dump" dump --model run --tokens ids.txt --out ids.txt
+holds "and changes nothing" "$before" = "$(state run)"
+accepted dump --model run --tokens ids.txt --out dump.safetensors
+accepted dump --model run --tokens ids.txt --out dump.safetensors
 
 refused "no tensor .x." op rmsnorm --in run/model.safetensors --out y.safetensors
 refused "epsilon: unknown attribute" op rmsnorm --in run/model.safetensors --out y.safetensors --set epsilon=1
@@ -272,7 +311,7 @@ config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": [32]/'
 config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": -32/'
 config "hidden_size" 's/"hidden_size": *[0-9]+/"hidden_size": 1e30/'
 config "hidden_size" 's/"hidden_size"/"hidden_sizes"/'
-config "weights" 's/"hidden_size": *[0-9]+/"hidden_size": 130000/'
+config "the files of weights have [0-9]* bytes" 's/"hidden_size": *[0-9]+/"hidden_size": 130000/'
 config "weights" 's/"vocab_size": *[0-9]+/"vocab_size": 16777216/'
 config "weights" 's/"num_hidden_layers": *[0-9]+/"num_hidden_layers": 4000/'
 config "d_hR" 's/"qk_rope_head_dim": *[0-9]+/"qk_rope_head_dim": 7/'
@@ -307,6 +346,8 @@ cp run/model.safetensors damaged/model.safetensors
 printf '\000\000\300\177' | dd of=damaged/model.safetensors bs=1 seek=$((size - 4)) conv=notrunc status=none
 refused "no number" generate --model damaged
 refused "no number" train --init damaged
+printf '\377\377\177\177' | dd of=damaged/model.safetensors bs=1 seek=$((size - 4)) conv=notrunc status=none
+says 1 "damaged: its loss is no number" eval --model damaged
 sed 's/model\.norm\.weight/model.nurm.weight/' run/model.safetensors >damaged/model.safetensors
 refused "model.norm.weight" generate --model damaged
 rm damaged/model.safetensors

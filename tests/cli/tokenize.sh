@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cli_tokenize.sh BINARY: the command line of `deepseek tokenize`: mistakes end with exit code 2 and one line that
+# tokenize.sh BINARY: the command line of `deepseek tokenize`: mistakes end with exit code 2 and one line that
 # names the cause (and perhaps a hint), and leave every file as it was. The last line is `N passed, N failed`.
 . "$(dirname "$0")/shell.sh"
 verb=tokenize
@@ -137,6 +137,9 @@ holds "hidden and binary files of a folder are left out, and counted" \
     "$(grep -c '^texts: left out: 2 hidden, 2 that are no text$' err)" = 1
 holds "others are read" "$(grep -c 'from 57 bytes' out)" = 1
 rm texts/*.txt texts/*.md
+: >nothing
+refused "nothing: there is no text in it" --train nothing --vocab 300 --pretokenizer none --out from-nothing
+holds "and no tokenizer made of it" ! -e from-nothing/tokenizer.json
 refused "texts: no texts in it (left out: 2 hidden, 2 that are no text)" --train texts --vocab 300 --pretokenizer none --out trained
 head -c 3000000 /dev/urandom | od -An -tx1 >large
 code=0

@@ -41,7 +41,7 @@ def default_attributes(header):
     found = {}
     with open(header) as file:
         for line in file:
-            row = re.match(r'\s*X\((int|double),\s*(\w+),\s*([-\d.e]+),\s*"', line)
+            row = re.match(r'\s*X\((int|real|double),\s*(\w+),\s*([-\d.e]+),\s*"', line)
             if row:
                 found[row.group(2)] = float(row.group(3))
     return found
@@ -170,9 +170,9 @@ def attributes_text(attributes, names=None):
     usual = usual_attributes()
     words = []
     for name in names if names is not None else [field.name for field in attributes.type.fields()]:
-        value = float(attributes[name])
-        if value != usual.get(name):
-            words.append("%s=%.6g" % (name, value))
+        value = "%.6g" % float(attributes[name])
+        if value != "%.6g" % usual.get(name, float("nan")):
+            words.append("%s=%s" % (name, value))
     return " ".join(words)
 
 

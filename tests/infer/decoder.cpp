@@ -1,4 +1,4 @@
-// infer.cpp: decoding says what the full forward says, however the tokens come: one by one, in chunks, side
+// decoder.cpp: decoding says what the full forward says, however the tokens come: one by one, in chunks, side
 // by side with shorter and longer neighbours. On the CPU that holds to the bit, because a row's bits do not
 // depend on the rows beside it; so these cases compare bits, and only naive against absorbed MLA, another
 // order of products, is compared within rounding.

@@ -1,4 +1,4 @@
-// A second reading of the subset's rules, for tests only: see lean_second_opinion.cpp.
+// A second reading of the subset's rules, for tests only: see second_opinion.cpp.
 #pragma once
 #include <string>
 

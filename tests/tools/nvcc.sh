@@ -29,7 +29,7 @@ cmake --build build/nvcc -j "$(nproc)" >>"$log" 2>&1 ||
     { grep -E -A9 'error|Error|undefined' "$log" | head -n 60; wrong "CUDA=on does not build"; }
 done_in "program and tests compiled and linked for sm_90"
 strays=$(find build/nvcc -name '*.d' -exec cat {} + |
-    grep -oE '/usr/(local/)?include/(eigen3|doctest|CLI|nlohmann|boost|pcre2)[^ :]*' | sort -u || true)
+    grep -oE '/usr/(local/)?include/(doctest|CLI|nlohmann|boost|pcre2)[^ :]*' | sort -u || true)
 [ -z "$strays" ] || wrong "not in build/gpu-carry, and used: $strays"
 
 mkdir -p build/nvcc/double

@@ -1,4 +1,4 @@
-// train.cpp: from a batch of tokens to better weights, and nothing that should not matter matters: neither
+// training.cpp: from a batch of tokens to better weights, and nothing that should not matter matters: neither
 // the number of threads, nor an interruption, nor how a batch is cut, nor the device.
 //
 //   [1] the gradient of every weight   [2] objectives   [3] schedules   [4] the optimiser
@@ -314,6 +314,28 @@ TEST_CASE("training: weights that are not finite are not saved over those that w
     CHECK(saved_run(folder.path).step == 0);
 }
 
+TEST_CASE(
+    "training: the weights of a step are called sound once the next gradient is finite, before they move") {
+    Training t(usual(10), initialised(load_preset("v3-nano"), seeded(1)));
+    int sound = 0;
+    const auto step = [&] {
+        Model before = clone(t.policy.model);
+        t.train_step([&](long) { return random_sequences(1, 8, 258, 1); },
+                     [&] {
+                         sound++;
+                         check_same_bits(t.policy.model, before);
+                     });
+    };
+    step();
+    CHECK(sound == 1);
+    CHECK(t.step == 1);
+    std::vector<real> g = values(t.policy.model.g);
+    g[3] = largest_real / 4;
+    assign(t.policy.model.g, g);
+    CHECK_THROWS_AS(step(), Diverged);
+    CHECK(sound == 1);
+}
+
 TEST_CASE("freeze: frozen weights keep their bits, have no gradient and no moments; the others move") {
     const Config c = load_preset("v3-nano");
     Model m = initialised(c, seeded(1));
@@ -534,11 +556,15 @@ TEST_CASE("checkpoint: moments are kept by the name of their weight") {
 TEST_CASE("training: a run remembers its options, and nothing is resumed from nothing") {
     const Folder folder;
     TrainOptions o = usual(6);
-    o.batch = 3, o.lr = 0.0123, o.schedule = "wsd", o.set = {"D=2", "gamma=0.5"}, o.data = "a text.txt";
+    o.batch = 3, o.lr = 0.0123, o.schedule = "wsd", o.set = {"D=2", "name=my \"own\" model"};
+    o.data = "a\ntext\\.txt", o.freeze = {""};
     Training t(o, initialised(load_preset("v3-nano"), seeded(1)));
     t.save(folder.path);
     const SavedRun run = saved_run(folder.path);
     CHECK(print_options(run.options) == print_options(o));
+    CHECK(run.options.data == o.data);
+    CHECK(run.options.set == o.set);
+    CHECK(run.options.freeze == o.freeze);
     CHECK(print_config(run.config) == print_config(t.policy.model.c));
     CHECK(error_of([&] { saved_run((folder.path / "nowhere").string()); }).find("does not exist") !=
           std::string::npos);
@@ -822,7 +848,12 @@ TEST_CASE("train: what a model needs is held against the memory of the device it
     device = &small;
     TrainOptions o;
     o.preset = "v3-nano";
-    CHECK(error_of([&] { train(o, {}); }).starts_with("v3-nano: training needs memory of "));
+    CHECK(error_of([&] { train(o, {}); }).starts_with("v3-nano: weights, gradients and moments need "));
+    small.memory = [] { return size_t(30) << 20; };
+    o.batch = 4096;
+    CHECK(error_of([&] {
+              train(o, {});
+          }).starts_with("v3-nano: weights, gradients and moments, and a batch of 262144 tokens, need "));
 }
 
 // Each device rounds in its own order; AdamW divides by the gradient's own size, so what is rounding in a
