@@ -42,6 +42,7 @@ int main(int argc, char **argv) {
     add_bench(program);
     add_map(program);
     add_scaling(program);
+    add_lab(program);
     add_lean(program);
     return run_command_line(program, argc, argv);
 }

@@ -22,6 +22,7 @@ void add_tape(CLI::App &program);
 void add_bench(CLI::App &program);
 void add_map(CLI::App &program);
 void add_scaling(CLI::App &program);
+void add_lab(CLI::App &program);
 void add_lean(CLI::App &program);
 
 // Parses, runs the verb that was named, and says what went wrong: the program's exit code.

@@ -15,7 +15,7 @@ BELOW = {'base': [], 'tensor': ['base'], 'cpu': ['tensor'], 'cuda': ['tensor'], 
          'train': ['model', 'text'], 'infer': ['train'], 'rl': ['infer'], 'lean': ['base'], 'lab': ['rl', 'lean'],
          'cli': ['lab', 'cpu', 'cuda'], 'tests': ['cli']}
 TOP = {'deepseek.h': 'model', 'deepseek.cpp': 'model', 'deepseek.cu': 'cuda', 'tokenizer.cpp': 'text',
-       'train.cpp': 'train', 'infer.cpp': 'infer', 'presets.inc': 'model'}
+       'train.cpp': 'train', 'infer.cpp': 'infer', 'presets.inc': 'model', 'labs.inc': 'lab'}
 
 # What code may not say: pattern, which files, why.
 CODE = [

@@ -1,0 +1,111 @@
+// lab.cpp: `deepseek lab`: tries a paper's claim on tiny models, and says what came of it.
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+
+#include "src/base/files.h"
+#include "src/base/progress.h"
+#include "src/cli/verbs.h"
+#include "src/lab/engine.h"
+#include "src/lab/picture.h"
+
+namespace {
+struct LabVerb {
+    std::string name;
+    LabOptions o;
+    bool list = false, json = false, show = false;
+    const CLI::App *verb = nullptr;
+
+    void options(CLI::App &v) {
+        verb = &v;
+        v.add_option("name", name, "a lab, a file of one, or all (with --quick)")->type_name("NAME");
+        v.add_option("--out", o.out, "folder for its runs, tables and picture (runs/lab/NAME)");
+        v.add_option("--seeds", o.seeds, "runs of each arm, instead of the lab's own number")->check(between(1, 1000));
+        v.add_option("--jobs", o.jobs, "runs at a time, of one thread each; 0: as many as there are cores")
+            ->check(between(0, 1024))
+            ->capture_default_str();
+        v.add_flag("--quick", o.quick, "seconds instead of minutes: does it run? gives no verdict");
+        v.add_flag("--show", show, "only what it claims, compares and demands");
+        v.add_flag("--list", list, "the labs, their claims and minutes");
+        v.add_flag("--json", json, "--list as JSON");
+    }
+    void run();
+};
+
+std::string command_of(const Lab &lab) { return "deepseek lab " + lab.name; }
+
+void list_labs(bool as_json) {
+    Json all = Json::array();
+    for (const std::string &name : lab_names()) {
+        const Lab lab = load_lab(name);
+        all.push_back({{"name", name},           {"claim", lab.claim}, {"paper", lab.paper},
+                       {"section", lab.section}, {"minutes", lab.minutes}, {"seeds", lab.seeds},
+                       {"command", command_of(lab)}});
+        if (!as_json)
+            std::cout << std::left << std::setw(22) << name << std::setw(6) << lab.paper << std::right << std::setw(4)
+                      << lab.minutes << " min  " << lab.claim << "\n";
+    }
+    if (as_json) std::cout << dump_json(all) << "\n";
+}
+
+void show_lab(const Lab &lab) {
+    std::cout << lab.claim << "\n  " << lab.paper << " " << lab.section << ": " << lab.published
+              << "\n  refuted by: " << lab.falsifier << "\n  pilot: " << lab.pilot << "\n  about " << lab.minutes
+              << " minutes on two cores, " << lab.seeds << " seeds\n\n";
+    for (const Arm &arm : lab.arms) {
+        std::cout << "  arm " << arm.name << ":";
+        for (const std::string &word : arm.train) std::cout << " " << word;
+        for (const std::string &line : arm.then) std::cout << "\n      then " << line;
+        std::cout << "\n";
+    }
+    for (const Metric &m : lab.metrics) std::cout << "  metric " << m.name << " = " << m.formula << "\n";
+    for (const Bar &b : lab.bars) std::cout << "  bar " << b.name << ": " << b.text << "\n";
+}
+
+void write_results(const Lab &lab, const LabOptions &o, const Results &results, const Judgement *judgement,
+                   double minutes) {
+    std::vector<Curve> curves;
+    for (const Arm &arm : lab.arms) curves.push_back(curve_of(arm.name, folders_of(lab, arm, o), lab.curve));
+    write_atomically(o.out + "/results.csv", results_csv(results));
+    write_atomically(o.out + "/curves.csv", curves_csv(curves));
+    write_atomically(o.out + "/curves.svg", picture_of(lab.claim, "step", lab.curve, curves));
+    if (judgement) {
+        const Json json = verdict_json(lab, results, *judgement, minutes);
+        write_atomically(o.out + "/verdict.json", dump_json(json) + "\n");
+    }
+}
+
+void run_one(const Lab &asked, LabOptions o) {
+    const Lab lab = o.quick ? quick_form(asked) : asked;
+    if (o.out.empty()) o.out = "runs/lab/" + lab.name + (o.quick ? "-quick" : "");
+    std::cout << lab.claim << "\n" << lab.paper << " " << lab.section << ": " << lab.published << "\n";
+    std::filesystem::create_directories(o.out);
+    const Progress clock(0, 1);
+    const Results results = run_lab(lab, o);
+    if (o.quick) {
+        judge(lab, results);                             // its bars can be computed
+        write_results(lab, o, results, nullptr, 0);
+        std::cout << table_of(lab, results, nullptr);
+        return;
+    }
+    const Judgement judgement = judge(lab, results);
+    write_results(lab, o, results, &judgement, clock.seconds() / 60);
+    std::cout << table_of(lab, results, &judgement) << "\n" << o.out << ": verdict.json, results.csv, curves.svg\n";
+}
+
+void LabVerb::run() {
+    const int asked = list + !name.empty();
+    expect(asked == 1, asked ? "--list: of all labs, without a name" : "a lab's name, or --list, is needed");
+    expect(!json || list, "--json goes with --list");
+    if (list) return list_labs(json);
+    if (name != "all") return show ? show_lab(load_lab(name)) : run_one(load_lab(name), o);
+    expect(o.quick, "all: only with --quick; in full they take hours, one by one");
+    expect(o.out.empty(), "all: each lab has a folder of its own; --out is of one");
+    for (const std::string &each : lab_names()) run_one(load_lab(each), o);
+}
+}  // namespace
+
+void add_lab(CLI::App &program) {
+    add_verb<LabVerb>(program, "lab", "Try a paper's claim on tiny models: arms, seeds, a bar, a verdict",
+                      "deepseek lab --list\n  deepseek lab loss-free-balancing");
+}

@@ -1,0 +1,18 @@
+// engine.h: runs a lab: arms x seeds, each a run of this same program, and what came of them.
+#pragma once
+#include "src/lab/verdict.h"
+
+struct LabOptions {
+    std::string out;                                     // its folder; runs are OUT/ARM/SEED
+    int seeds = 0, jobs = 0;                             // 0: those of the lab; as many as there are cores
+    bool quick = false;
+};
+// As many runs at once as there are cores, one thread each. A run that is finished is not made again, one that
+// was stopped goes on from its checkpoint. A run that fails stops the lab, with the last lines of its log.
+Results run_lab(const Lab &, const LabOptions &);
+
+// The numbers of a finished run: its metrics, from its CSVs. last, first, mean, min, max of a column, of all
+// its rows or of the last n: mean(max_vio, 50). `load.max_vio` is a column of load.csv, others are of metrics.csv.
+double metric_of(const Metric &, const std::string &folder);
+Values column_of(const std::string &name, const std::string &folder);        // its numbers, without empty cells
+std::vector<std::string> folders_of(const Lab &, const Arm &, const LabOptions &);       // its runs, seed by seed

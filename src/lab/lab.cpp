@@ -1,0 +1,251 @@
+// lab.cpp: the files of labs, and what they may not hide: an arm that differs in anything not declared.
+#include "src/lab/lab.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+#include "src/base/fields.h"
+#include "src/base/files.h"
+#include "src/base/text.h"
+#include "src/lab/expression.h"
+
+// ------------------------------------------------------------------------------------- [1] lines of the file
+namespace {
+struct Line { std::string key, name, value, where; };    // metric NAME = value
+}  // namespace
+
+static std::string trimmed(const std::string &text) {
+    const size_t from = text.find_first_not_of(" \t\r"), to = text.find_last_not_of(" \t\r");
+    return from == std::string::npos ? "" : text.substr(from, to - from + 1);
+}
+
+static std::vector<std::string> words_of(const std::string &text) {
+    std::vector<std::string> words;
+    parse(text, words);
+    return words;
+}
+
+static std::vector<Line> lines_of(const std::string &text, const std::string &from) {
+    std::vector<Line> lines;
+    std::istringstream in(text);
+    int number = 0;
+    for (std::string line; std::getline(in, line);) {
+        number++;
+        if (const size_t hash = line.find('#'); hash == 0 || (hash != line.npos && line[hash - 1] == ' '))
+            line.resize(hash);
+        if (trimmed(line).empty()) continue;
+        const std::string where = cat(from, ":", number);
+        if (line[0] == ' ' || line[0] == '\t') {
+            expect(!lines.empty(), where, ": goes on with nothing");
+            lines.back().value += " " + trimmed(line);
+            continue;
+        }
+        if (line[0] == '[') {
+            const std::vector<std::string> words = words_of(trimmed(line).substr(1, trimmed(line).size() - 2));
+            expect(trimmed(line).back() == ']' && words.size() == 2 && words[0] == "arm", where,
+                   ": a section is [arm NAME]");
+            lines.push_back({"[arm", words[1], "", where});
+            continue;
+        }
+        const size_t equals = line.find('=');
+        expect(equals != std::string::npos, where, ": '", trimmed(line), "' is not of the form key = value");
+        const std::vector<std::string> key = words_of(line.substr(0, equals));
+        expect(key.size() == 1 || (key.size() == 2 && (key[0] == "metric" || key[0] == "bar")), where, ": '",
+               trimmed(line.substr(0, equals)), "' is no key");
+        lines.push_back({key[0], key.size() == 2 ? key[1] : "", trimmed(line.substr(equals + 1)), where});
+    }
+    return lines;
+}
+
+static void read_bar(Lab &lab, const Line &line) {
+    const size_t sign = line.value.find_last_of("<>");
+    expect(sign != std::string::npos && !line.name.empty(), line.where, ": a bar is: bar NAME = value > number");
+    Bar bar = {line.name, line.value, trimmed(line.value.substr(0, sign)), line.value[sign] == '>', 0};
+    try {
+        parse(trimmed(line.value.substr(sign + 1)), bar.limit);
+    } catch (const Error &e) {
+        fail(line.where + ": " + e.what());
+    }
+    lab.bars.push_back(bar);
+}
+
+// ------------------------------------------------------------------------------------------ [2] what it says
+namespace {
+struct Shared { std::vector<std::string> all, then; };
+}  // namespace
+
+static void read_line(Lab &lab, Shared &shared, const Line &line) {
+    const std::pair<const char *, std::string Lab::*> texts[] = {
+        {"claim", &Lab::claim},         {"paper", &Lab::paper},         {"section", &Lab::section},
+        {"published", &Lab::published}, {"falsifier", &Lab::falsifier}, {"pilot", &Lab::pilot},
+        {"curve", &Lab::curve}};
+    for (const auto &[key, field] : texts)
+        if (line.key == key) return void(lab.*field = line.value);
+    if (line.key == "[arm") return void(lab.arms.push_back({line.name, shared.all, shared.then, {}, {}}));
+    if (line.key == "minutes") return parse(line.value, lab.minutes);
+    if (line.key == "seeds") return parse(line.value, lab.seeds);
+    if (line.key == "all") return void(shared.all = words_of(line.value));
+    if (line.key == "quick") return void(lab.quick = words_of(line.value));
+    if (line.key == "differ") return void(lab.differ = words_of(line.value));
+    if (line.key == "equal") return void(lab.equal = words_of(line.value));
+    if (line.key == "metric") return void(lab.metrics.push_back({line.name, line.value}));
+    if (line.key == "bar") return read_bar(lab, line);
+    if (line.key == "then") return void((lab.arms.empty() ? shared.then : lab.arms.back().then).push_back(line.value));
+    expect(line.key == "train" && !lab.arms.empty(), line.where, ": unknown key '", line.key, "'");
+    const std::vector<std::string> own = words_of(line.value);
+    lab.arms.back().train.insert(lab.arms.back().train.end(), own.begin(), own.end());
+}
+
+// The words of a command line of `train`, by its own table.
+static TrainOptions options_of(const std::vector<std::string> &words, const std::string &where) {
+    TrainOptions o;
+    const auto &table = train_options();
+    for (size_t i = 0; i + 1 < words.size(); i += 2) {
+        const auto at = std::find_if(table.begin(), table.end(),
+                                     [&](const TrainOption &t) { return words[i] == cat("--", t.name); });
+        std::vector<std::string> names;
+        for (const TrainOption &t : table) names.push_back(cat("--", t.name));
+        if (at == table.end())
+            fail(cat(where, ": train has no option ", words[i]), did_you_mean(words[i], names));
+        const std::string before = at->kind == TrainOption::words ? at->get(o) : "";
+        try {
+            at->set(o, cat(before, before.empty() ? "" : " ", words[i + 1]));
+        } catch (const Error &e) {
+            fail(cat(where, ": ", words[i], ": ", e.what()), e.hint);
+        }
+    }
+    expect(words.size() % 2 == 0, where, ": ", words.empty() ? "" : words.back(), " has no value");
+    for (const char *engine : {"seed", "out", "resume"})
+        expect(std::find(words.begin(), words.end(), cat("--", engine)) == words.end(), where, ": --", engine,
+               " is the engine's business");
+    return o;
+}
+
+static void settle(Lab &lab) {
+    for (Arm &arm : lab.arms) {
+        const std::string where = lab.name + ", arm " + arm.name;
+        arm.options = options_of(arm.train, where);
+        if (!arm.options.init.empty()) continue;         // its configuration is in a checkpoint
+        arm.config = load_preset(arm.options.preset);
+        for (const std::string &field : arm.options.set) set_field(arm.config, field);
+        validate(arm.config);
+    }
+    for (const Arm &arm : lab.arms) {
+        const std::string difference = undeclared_difference(lab, lab.arms[0], arm);
+        expect(difference.empty(), lab.name, ", arm ", arm.name, ": ", difference);
+    }
+}
+
+Lab parse_lab(const std::string &text, const std::string &name) {
+    Lab lab;
+    lab.name = name;
+    Shared shared;
+    for (const Line &line : lines_of(text, name)) {
+        try {
+            read_line(lab, shared, line);
+        } catch (const Error &e) {
+            fail(std::string(e.what()).starts_with(name) ? e.what() : line.where + ": " + e.what(), e.hint);
+        }
+    }
+    for (const auto &[what, value] :
+         {std::pair<const char *, std::string>{"claim", lab.claim}, {"paper", lab.paper},
+          {"falsifier", lab.falsifier}, {"pilot", lab.pilot}})
+        expect(!value.empty(), name, ": no ", what, ": a lab says it before its first run");
+    expect(!lab.arms.empty() && !lab.metrics.empty() && !lab.bars.empty(), name,
+           ": a lab has arms, metrics and bars");
+    expect(lab.seeds >= 1 && lab.minutes > 0, name, ": minutes and seeds are above 0");
+    settle(lab);
+    return lab;
+}
+
+Lab quick_form(const Lab &lab) {
+    Lab quick = lab;
+    quick.seeds = 2;
+    for (Arm &arm : quick.arms) {
+        for (size_t i = 0; i + 1 < lab.quick.size(); i += 2) {
+            std::vector<std::string> kept;               // a later word does not win by itself: CLI11 takes one
+            for (size_t w = 0; w + 1 < arm.train.size(); w += 2)
+                if (arm.train[w] != lab.quick[i]) kept.insert(kept.end(), {arm.train[w], arm.train[w + 1]});
+            arm.train = kept;
+        }
+        arm.train.insert(arm.train.end(), lab.quick.begin(), lab.quick.end());
+    }
+    settle(quick);
+    return quick;
+}
+
+// ------------------------------------------------------------------------------- [3] undeclared differences
+static bool unequal(double a, double b) { return std::abs(a - b) > 0.01 * std::max(std::abs(a), std::abs(b)); }
+
+// Parameters of the feed-forward networks, dense or of experts: total, activated. Centroids of routers not.
+static std::pair<double, double> experts_of(const Census &n) {
+    double total = 0, activated = 0;
+    for (const Census::Part &part : n.parts) {
+        if (part.name != "routed experts" && part.name != "shared experts" && part.name != "dense FFN") continue;
+        total += part.total;
+        activated += part.activated;
+    }
+    return {total, activated};
+}
+
+std::string undeclared_difference(const Lab &lab, const Arm &control, const Arm &arm) {
+    const auto declared = [&](const std::string &name) {
+        return std::count(lab.differ.begin(), lab.differ.end(), name) > 0;
+    };
+    for (const TrainOption &option : train_options()) {
+        const std::string name = option.name, a = option.get(control.options), b = option.get(arm.options);
+        if (a != b && name != "set" && !declared(name))
+            return cat("--", name, " is ", b, ", in ", control.name, " ", a, ": not declared in `differ`");
+    }
+    for (const Field &field : config_fields()) {
+        const std::string a = field.get(control.config), b = field.get(arm.config);
+        if (a != b && std::string(field.name) != "name" && !declared(field.name))
+            return cat(field.name, " is ", b, ", in ", control.name, " ", a, ": not declared in `differ`");
+    }
+    const Census a = census(control.config), b = census(arm.config);
+    const auto tokens = [](const Arm &x) {
+        const double T = x.options.context ? x.options.context : x.config.context;
+        return T * x.options.batch * x.options.accumulate * x.options.steps;
+    };
+    const std::vector<std::tuple<std::string, double, double>> counted = {
+        {"parameters", a.total, b.total},
+        {"activated", a.activated, b.activated},
+        {"experts", experts_of(a).first, experts_of(b).first},
+        {"activated-experts", experts_of(a).second, experts_of(b).second},
+        {"flops", a.flops_per_token, b.flops_per_token},
+        {"cache", a.cache_numbers * control.config.n_layers, b.cache_numbers * arm.config.n_layers},
+        {"tokens", tokens(control), tokens(arm)},
+        {"compute", a.flops_per_token * tokens(control), b.flops_per_token * tokens(arm)}};
+    for (const std::string &quantity : lab.equal) {
+        const auto at = std::find_if(counted.begin(), counted.end(),
+                                     [&](const auto &known) { return std::get<0>(known) == quantity; });
+        if (at == counted.end())
+            return cat("equal: ", quantity, " is none of parameters, activated, experts, activated-experts, flops, cache, tokens, compute");
+        if (unequal(std::get<1>(*at), std::get<2>(*at)))
+            return cat(quantity, ": ", std::get<2>(*at), ", in ", control.name, " ", std::get<1>(*at),
+                       ": they must be equal within 1%");
+    }
+    return "";
+}
+
+// ------------------------------------------------------------------------------- [4] those of the program
+static const std::vector<std::pair<std::string, std::string>> built_in = {
+#include "labs.inc"                                      // made by CMake from data/labs
+};
+
+std::vector<std::string> lab_names() {
+    std::vector<std::string> names;
+    for (const auto &lab : built_in) names.push_back(lab.first);
+    return names;
+}
+
+Lab load_lab(const std::string &name) {
+    for (const auto &lab : built_in)
+        if (lab.first == name) return parse_lab(lab.second, name);
+    if (!exists(name))
+        fail("no lab or file '" + name + "'",
+             did_you_mean(name, lab_names(), "`deepseek lab --list` shows all"));
+    const size_t slash = name.rfind('/') + 1;            // 0 if there is none
+    return parse_lab(read_text(name, 1 << 20), name.substr(slash, name.find_last_of('.') - slash));
+}

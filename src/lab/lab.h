@@ -1,0 +1,55 @@
+// lab.h: a claim of a paper as an experiment: what is compared, what is measured, which result would confirm
+// it and which refute it; written down before a run is made. A lab is a file, data/labs/NAME.lab:
+//
+//     claim = ...            one sentence                 paper, section, published = where it is, and its figure
+//     falsifier = ...        what would refute it         pilot = what chose the sizes
+//     minutes = 9            on two cores                 seeds = 3
+//     all = --preset v3-tiny --steps 400 ...              options of `deepseek train` that all arms share
+//     quick = --steps 4 ...                               what --quick puts in their place
+//     then = measure load --model {run} ...               more verbs after each training
+//     differ = alpha gamma                                options and fields in which arms may differ
+//     equal = parameters activated flops                  what the census must find equal (1%)
+//     curve = lm                                          the column of metrics.csv that the picture shows
+//     metric loss = last(valid_nats)                      of a run, from its CSVs
+//     bar lower = loss(aux) - loss(free) > 0.002          of the arms: must hold for every bar
+//     [arm free]                                          the first is the control
+//     train = --set alpha=0                               its own options; then = its own verbs
+//
+// A line that begins with a blank goes on with the one before it; # begins a comment.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "src/model/config.h"
+#include "src/train/options.h"
+
+struct Arm {
+    std::string name;
+    std::vector<std::string> train;                      // words of its command line, those of `all` first
+    std::vector<std::string> then;                       // commands: {run} its folder, {arm NAME} another's, {seed}
+    TrainOptions options;                                // what train says, parsed
+    Config config;
+};
+struct Metric { std::string name, formula; };
+struct Bar {
+    std::string name, text, value;                       // value: a formula of metric(arm)
+    bool above;                                          // value > limit, or value < limit
+    double limit;
+};
+struct Lab {
+    std::string name, claim, paper, section, published, falsifier, pilot, curve = "loss";
+    double minutes = 0;
+    int seeds = 3;
+    std::vector<std::string> quick, differ, equal;
+    std::vector<Arm> arms;
+    std::vector<Metric> metrics;
+    std::vector<Bar> bars;
+};
+
+Lab parse_lab(const std::string &text, const std::string &name);     // refuses undeclared differences, too
+Lab load_lab(const std::string &name);                   // of the program, or a file
+std::vector<std::string> lab_names();
+Lab quick_form(const Lab &);                             // its options replaced by those of `quick`
+
+// What an arm has that the control has not, and nobody declared; "" if nothing.
+std::string undeclared_difference(const Lab &, const Arm &control, const Arm &);
