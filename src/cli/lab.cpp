@@ -20,7 +20,8 @@ struct LabVerb {
         verb = &v;
         v.add_option("name", name, "a lab, a file of one, or all (with --quick)")->type_name("NAME");
         v.add_option("--out", o.out, "folder for its runs, tables and picture (runs/lab/NAME)");
-        v.add_option("--seeds", o.seeds, "runs of each arm, instead of the lab's own number")->check(between(1, 1000));
+        v.add_option("--seeds", o.seeds, "runs of each arm, instead of the lab's own number")
+            ->check(between(1, 1000));
         v.add_option("--jobs", o.jobs, "runs at a time, of one thread each; 0: as many as there are cores")
             ->check(between(0, 1024))
             ->capture_default_str();
@@ -38,20 +39,24 @@ void list_labs(bool as_json) {
     Json all = Json::array();
     for (const std::string &name : lab_names()) {
         const Lab lab = load_lab(name);
-        all.push_back({{"name", name},           {"claim", lab.claim}, {"paper", lab.paper},
-                       {"section", lab.section}, {"minutes", lab.minutes}, {"seeds", lab.seeds},
+        all.push_back({{"name", name},
+                       {"claim", lab.claim},
+                       {"paper", lab.paper},
+                       {"section", lab.section},
+                       {"minutes", lab.minutes},
+                       {"seeds", lab.seeds},
                        {"command", command_of(lab)}});
         if (!as_json)
-            std::cout << std::left << std::setw(22) << name << std::setw(6) << lab.paper << std::right << std::setw(4)
-                      << lab.minutes << " min  " << lab.claim << "\n";
+            std::cout << std::left << std::setw(22) << name << std::setw(6) << lab.paper << std::right
+                      << std::setw(4) << lab.minutes << " min  " << lab.claim << "\n";
     }
     if (as_json) std::cout << dump_json(all) << "\n";
 }
 
 void show_lab(const Lab &lab) {
     std::cout << lab.claim << "\n  " << lab.paper << " " << lab.section << ": " << lab.published
-              << "\n  refuted by: " << lab.falsifier << "\n  pilot: " << lab.pilot << "\n  about " << lab.minutes
-              << " minutes on two cores, " << lab.seeds << " seeds\n\n";
+              << "\n  refuted by: " << lab.falsifier << "\n  pilot: " << lab.pilot << "\n  about "
+              << lab.minutes << " minutes on two cores, " << lab.seeds << " seeds\n\n";
     for (const Arm &arm : lab.arms) {
         std::cout << "  arm " << arm.name << ":";
         for (const std::string &word : arm.train) std::cout << " " << word;
@@ -90,7 +95,8 @@ void run_one(const Lab &asked, LabOptions o) {
     }
     const Judgement judgement = judge(lab, results);
     write_results(lab, o, results, &judgement, clock.seconds() / 60);
-    std::cout << table_of(lab, results, &judgement) << "\n" << o.out << ": verdict.json, results.csv, curves.svg\n";
+    std::cout << table_of(lab, results, &judgement) << "\n"
+              << o.out << ": verdict.json, results.csv, curves.svg\n";
 }
 
 void LabVerb::run() {

@@ -54,8 +54,8 @@ Values column_of(const std::string &name, const std::string &folder) {
 
 double metric_of(const Metric &metric, const std::string &folder) {
     const double x = evaluate(metric.formula, "metric " + metric.name, [&](const auto &f, const auto &words) {
-        expect(words.size() == 1 || words.size() == 2, "metric ", metric.name, ": ", f,
-               "(column) or ", f, "(column, last rows)");
+        expect(words.size() == 1 || words.size() == 2, "metric ", metric.name, ": ", f, "(column) or ", f,
+               "(column, last rows)");
         Values values = column_of(words[0], folder);
         if (words.size() == 2) {
             long n = 0;
@@ -68,7 +68,8 @@ double metric_of(const Metric &metric, const std::string &folder) {
         if (f == "mean") return mean(values);
         if (f == "min") return *std::min_element(values.begin(), values.end());
         if (f == "max") return *std::max_element(values.begin(), values.end());
-        fail(cat("metric ", metric.name, ": '", f, "' is unknown"), "last, first, mean, min or max of a column");
+        fail(cat("metric ", metric.name, ": '", f, "' is unknown"),
+             "last, first, mean, min or max of a column");
     });
     expect(std::isfinite(x), "metric ", metric.name, " of ", folder, " is ", x);
     return x;
@@ -83,7 +84,8 @@ public:
         : lab(lab), arm(arm), seed(seed), out(out), folder(cat(out, "/", arm.name, "/", seed)) {
         commands.push_back({"train"});
         commands[0].insert(commands[0].end(), arm.train.begin(), arm.train.end());
-        for (const char *word : {"--seed", "{seed}", "--out", "{run}", "--threads", "1"}) commands[0].push_back(word);
+        for (const char *word : {"--seed", "{seed}", "--out", "{run}", "--threads", "1"})
+            commands[0].push_back(word);
         for (const std::string &line : arm.then) parse(line, commands.emplace_back());
         for (Words &words : commands)
             for (std::string &word : words) word = filled(word);
@@ -110,14 +112,16 @@ public:
             write_atomically(folder + "/commands.txt", text);
         }
         Words words = commands[next];
-        if (next == 0 && exists(folder + "/training.safetensors")) words = {"train", "--resume", "--out", folder, "--threads", "1"};
+        if (next == 0 && exists(folder + "/training.safetensors"))
+            words = {"train", "--resume", "--out", folder, "--threads", "1"};
         spawn(words);
     }
     // Its process has ended: the next command, or the end.
     void ended(int status) {
         process = 0;
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-            fail(cat(folder, ": deepseek ", format(commands[next]), "\nfailed; its log ends with\n", end_of_log()));
+            fail(cat(folder, ": deepseek ", format(commands[next]), "\nfailed; its log ends with\n",
+                     end_of_log()));
         if (++next < commands.size()) return start();
         write_atomically(folder + "/done", "");
         done = true;
@@ -151,7 +155,8 @@ private:
             needs.push_back(there);
             replace(name, there);
         }
-        expect(word.find('{') == word.npos, lab.name, ", arm ", arm.name, ": '", word, "': {run}, {seed} or {ARM}");
+        expect(word.find('{') == word.npos, lab.name, ", arm ", arm.name, ": '", word,
+               "': {run}, {seed} or {ARM}");
         return word;
     }
     void spawn(const Words &words) {
@@ -196,7 +201,8 @@ static void add_results(Results &results, const Lab &lab, const LabRun &run) {
 
 static bool ready(const LabRun &run, const std::vector<LabRun> &all) {
     return std::all_of(run.needs.begin(), run.needs.end(), [&](const std::string &folder) {
-        return std::any_of(all.begin(), all.end(), [&](const LabRun &other) { return other.folder == folder && other.done; });
+        return std::any_of(all.begin(), all.end(),
+                           [&](const LabRun &other) { return other.folder == folder && other.done; });
     });
 }
 
@@ -245,7 +251,8 @@ Results run_lab(const Lab &lab, const LabOptions &o) {
             done += run.done;
             taken += run.share() * run.arm.options.steps;
         }
-        progress.update(std::lround(taken), cat("steps of ", lab.name, "; ", done, " of ", runs.size(), " runs"));
+        progress.update(std::lround(taken),
+                        cat("steps of ", lab.name, "; ", done, " of ", runs.size(), " runs"));
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
     return results;

@@ -14,5 +14,5 @@ Results run_lab(const Lab &, const LabOptions &);
 // The numbers of a finished run: its metrics, from its CSVs. last, first, mean, min, max of a column, of all
 // its rows or of the last n: mean(max_vio, 50). `load.max_vio` is a column of load.csv, others are of metrics.csv.
 double metric_of(const Metric &, const std::string &folder);
-Values column_of(const std::string &name, const std::string &folder);        // its numbers, without empty cells
-std::vector<std::string> folders_of(const Lab &, const Arm &, const LabOptions &);       // its runs, seed by seed
+Values column_of(const std::string &name, const std::string &folder);      // its numbers, without empty cells
+std::vector<std::string> folders_of(const Lab &, const Arm &, const LabOptions &);   // its runs, seed by seed

@@ -42,7 +42,8 @@ static std::vector<Line> lines_of(const std::string &text, const std::string &fr
             continue;
         }
         if (line[0] == '[') {
-            const std::vector<std::string> words = words_of(trimmed(line).substr(1, trimmed(line).size() - 2));
+            const std::vector<std::string> words =
+                words_of(trimmed(line).substr(1, trimmed(line).size() - 2));
             expect(trimmed(line).back() == ']' && words.size() == 2 && words[0] == "arm", where,
                    ": a section is [arm NAME]");
             lines.push_back({"[arm", words[1], "", where});
@@ -60,7 +61,8 @@ static std::vector<Line> lines_of(const std::string &text, const std::string &fr
 
 static void read_bar(Lab &lab, const Line &line) {
     const size_t sign = line.value.find_last_of("<>");
-    expect(sign != std::string::npos && !line.name.empty(), line.where, ": a bar is: bar NAME = value > number");
+    expect(sign != std::string::npos && !line.name.empty(), line.where,
+           ": a bar is: bar NAME = value > number");
     Bar bar = {line.name, line.value, trimmed(line.value.substr(0, sign)), line.value[sign] == '>', 0};
     try {
         parse(trimmed(line.value.substr(sign + 1)), bar.limit);
@@ -91,7 +93,8 @@ static void read_line(Lab &lab, Shared &shared, const Line &line) {
     if (line.key == "equal") return void(lab.equal = words_of(line.value));
     if (line.key == "metric") return void(lab.metrics.push_back({line.name, line.value}));
     if (line.key == "bar") return read_bar(lab, line);
-    if (line.key == "then") return void((lab.arms.empty() ? shared.then : lab.arms.back().then).push_back(line.value));
+    if (line.key == "then")
+        return void((lab.arms.empty() ? shared.then : lab.arms.back().then).push_back(line.value));
     expect(line.key == "train" && !lab.arms.empty(), line.where, ": unknown key '", line.key, "'");
     const std::vector<std::string> own = words_of(line.value);
     lab.arms.back().train.insert(lab.arms.back().train.end(), own.begin(), own.end());
@@ -148,9 +151,10 @@ Lab parse_lab(const std::string &text, const std::string &name) {
             fail(std::string(e.what()).starts_with(name) ? e.what() : line.where + ": " + e.what(), e.hint);
         }
     }
-    for (const auto &[what, value] :
-         {std::pair<const char *, std::string>{"claim", lab.claim}, {"paper", lab.paper},
-          {"falsifier", lab.falsifier}, {"pilot", lab.pilot}})
+    for (const auto &[what, value] : {std::pair<const char *, std::string>{"claim", lab.claim},
+                                      {"paper", lab.paper},
+                                      {"falsifier", lab.falsifier},
+                                      {"pilot", lab.pilot}})
         expect(!value.empty(), name, ": no ", what, ": a lab says it before its first run");
     expect(!lab.arms.empty() && !lab.metrics.empty() && !lab.bars.empty(), name,
            ": a lab has arms, metrics and bars");
@@ -164,7 +168,7 @@ Lab quick_form(const Lab &lab) {
     quick.seeds = 2;
     for (Arm &arm : quick.arms) {
         for (size_t i = 0; i + 1 < lab.quick.size(); i += 2) {
-            std::vector<std::string> kept;               // a later word does not win by itself: CLI11 takes one
+            std::vector<std::string> kept;             // a later word does not win by itself: CLI11 takes one
             for (size_t w = 0; w + 1 < arm.train.size(); w += 2)
                 if (arm.train[w] != lab.quick[i]) kept.insert(kept.end(), {arm.train[w], arm.train[w + 1]});
             arm.train = kept;
@@ -176,13 +180,16 @@ Lab quick_form(const Lab &lab) {
 }
 
 // ------------------------------------------------------------------------------- [3] undeclared differences
-static bool unequal(double a, double b) { return std::abs(a - b) > 0.01 * std::max(std::abs(a), std::abs(b)); }
+static bool unequal(double a, double b) {
+    return std::abs(a - b) > 0.01 * std::max(std::abs(a), std::abs(b));
+}
 
 // Parameters of the feed-forward networks, dense or of experts: total, activated. Centroids of routers not.
 static std::pair<double, double> experts_of(const Census &n) {
     double total = 0, activated = 0;
     for (const Census::Part &part : n.parts) {
-        if (part.name != "routed experts" && part.name != "shared experts" && part.name != "dense FFN") continue;
+        if (part.name != "routed experts" && part.name != "shared experts" && part.name != "dense FFN")
+            continue;
         total += part.total;
         activated += part.activated;
     }
@@ -221,7 +228,9 @@ std::string undeclared_difference(const Lab &lab, const Arm &control, const Arm 
         const auto at = std::find_if(counted.begin(), counted.end(),
                                      [&](const auto &known) { return std::get<0>(known) == quantity; });
         if (at == counted.end())
-            return cat("equal: ", quantity, " is none of parameters, activated, experts, activated-experts, flops, cache, tokens, compute");
+            return cat("equal: ", quantity,
+                       " is none of parameters, activated, experts, activated-experts, flops, cache, tokens, "
+                       "compute");
         if (unequal(std::get<1>(*at), std::get<2>(*at)))
             return cat(quantity, ": ", std::get<2>(*at), ", in ", control.name, " ", std::get<1>(*at),
                        ": they must be equal within 1%");

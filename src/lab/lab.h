@@ -26,7 +26,7 @@
 struct Arm {
     std::string name;
     std::vector<std::string> train;                      // words of its command line, those of `all` first
-    std::vector<std::string> then;                       // commands: {run} its folder, {arm NAME} another's, {seed}
+    std::vector<std::string> then;                 // commands: {run} its folder, {arm NAME} another's, {seed}
     TrainOptions options;                                // what train says, parsed
     Config config;
 };

@@ -50,14 +50,18 @@ struct Axis {                                            // from numbers to plac
     // Round numbers inside: steps of 1, 2 or 5 times a power of ten.
     Values ticks() const {
         const double rough = (high - low) / 5, power = std::pow(10, std::floor(std::log10(rough)));
-        const double step = power * (rough / power < 1.5 ? 1 : rough / power < 3.5 ? 2 : rough / power < 7.5 ? 5 : 10);
+        const double step = power * (rough / power < 1.5   ? 1
+                                     : rough / power < 3.5 ? 2
+                                     : rough / power < 7.5 ? 5
+                                                           : 10);
         Values list;
         for (double x = std::ceil(low / step) * step; x <= high * (1 + 1e-9); x += step) list.push_back(x);
         return list;
     }
 };
 
-const char *const colours[] = {"#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#9c6b4e", "#6cc5b0", "#97bbf5"};
+const char *const colours[] = {"#4269d0", "#efb118", "#ff725c", "#3ca951",
+                               "#a463f2", "#9c6b4e", "#6cc5b0", "#97bbf5"};
 constexpr double width = 720, height = 420, left = 64, right = 168, top = 40, bottom = 48;
 }  // namespace
 
@@ -67,7 +71,8 @@ static std::string escaped(const std::string &text) {
     return out;
 }
 
-static Axis axis_of(const std::vector<Curve> &curves, Values Curve::*low, Values Curve::*high, double from, double to) {
+static Axis axis_of(const std::vector<Curve> &curves, Values Curve::*low, Values Curve::*high, double from,
+                    double to) {
     double least = INFINITY, most = -INFINITY;
     for (const Curve &c : curves) {
         for (double x : c.*low) least = std::min(least, x);
@@ -104,16 +109,19 @@ std::string picture_of(const std::string &title, const std::string &x_name, cons
     const Axis x = axis_of(curves, &Curve::x, &Curve::x, left, width - right);
     const Axis y = axis_of(curves, &Curve::low, &Curve::high, height - bottom, top);
     std::ostringstream out;
-    out << std::setprecision(5) << "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 " << width << " " << height
-        << "' font-family='sans-serif' font-size='12'>\n<style>text{fill:#555}.grid{stroke:#999;stroke-opacity:.25}"
+    out << std::setprecision(5) << "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 " << width << " "
+        << height
+        << "' font-family='sans-serif' "
+           "font-size='12'>\n<style>text{fill:#555}.grid{stroke:#999;stroke-opacity:.25}"
            "@media(prefers-color-scheme:dark){text{fill:#bbb}}</style>\n"
-        << "<text x='" << left << "' y='22' font-size='14'>" << escaped(title) << "</text>\n" << grid(x, y);
+        << "<text x='" << left << "' y='22' font-size='14'>" << escaped(title) << "</text>\n"
+        << grid(x, y);
     for (size_t i = 0; i < curves.size(); i++) {
         const char *colour = colours[i % std::size(colours)];
         const double at = top + 18 * (double)i;
         out << path_of(curves[i], x, y, colour) << "<rect x='" << width - right + 14 << "' y='" << at
-            << "' width='12' height='4' fill='" << colour << "'/><text x='" << width - right + 32 << "' y='" << at + 7
-            << "'>" << escaped(curves[i].name) << "</text>\n";
+            << "' width='12' height='4' fill='" << colour << "'/><text x='" << width - right + 32 << "' y='"
+            << at + 7 << "'>" << escaped(curves[i].name) << "</text>\n";
     }
     out << "<text x='" << (left + width - right) / 2 << "' y='" << height - 10 << "' text-anchor='middle'>"
         << escaped(x_name) << "</text><text transform='translate(16 " << (top + height - bottom) / 2

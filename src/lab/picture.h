@@ -5,7 +5,7 @@
 
 #include "src/lab/statistics.h"
 
-struct Curve {                                           // of an arm: at each x the mean, and the extremes, over seeds
+struct Curve {                                  // of an arm: at each x the mean, and the extremes, over seeds
     std::string name;
     Values x, mean, low, high;
 };

@@ -57,7 +57,12 @@ static Verdict verdict_on(const Bar &bar, double mean, double error) {
 }
 
 static Judged judged(const Bar &bar, const Results &results) {
-    Judged j = {.bar = bar, .values = {}, .mean = 0, .error = NAN, .verdict = Verdict::inconclusive, .unresolved = ""};
+    Judged j = {.bar = bar,
+                .values = {},
+                .mean = 0,
+                .error = NAN,
+                .verdict = Verdict::inconclusive,
+                .unresolved = ""};
     for (long seed : seeds_of(results)) {
         const double x = evaluate(bar.value, "bar " + bar.name, [&](const auto &metric, const auto &words) {
             return look_up(results, bar, seed, metric, words);
@@ -114,7 +119,8 @@ std::string table_of(const Lab &lab, const Results &results, const Judgement *ju
             if (at == arms.end()) continue;
             const Values x = values_of(at->second);
             out << "    " << std::left << std::setw(24) << arm.name << std::right << std::setw(10)
-                << number(mean(x)) << (x.size() > 1 ? " +- " + number(standard_error(x)) : "") << "   by seed:";
+                << number(mean(x)) << (x.size() > 1 ? " +- " + number(standard_error(x)) : "")
+                << "   by seed:";
             for (double value : x) out << " " << number(value);
             out << "\n";
         }
@@ -123,10 +129,11 @@ std::string table_of(const Lab &lab, const Results &results, const Judgement *ju
     out << "\n";
     for (const Judged &j : judgement->bars)
         out << j.bar.name << ": " << j.bar.text << "\n    " << number(j.mean) << " +- " << number(j.error)
-            << ": " << word_of(j.verdict) << (j.unresolved.empty() ? "" : " (it would take " + j.unresolved + ")")
-            << "\n";
-    out << "\n" << lab.claim << "\n    " << lab.paper << " " << lab.section << ": " << lab.published << "\n    here: "
-        << word_of(judgement->verdict) << "\n";
+            << ": " << word_of(j.verdict)
+            << (j.unresolved.empty() ? "" : " (it would take " + j.unresolved + ")") << "\n";
+    out << "\n"
+        << lab.claim << "\n    " << lab.paper << " " << lab.section << ": " << lab.published
+        << "\n    here: " << word_of(judgement->verdict) << "\n";
     return out.str();
 }
 
@@ -135,7 +142,8 @@ std::string results_csv(const Results &results) {
     out << "metric,arm,seed,value\n" << std::setprecision(9);
     for (const auto &[metric, arms] : results)
         for (const auto &[arm, seeds] : arms)
-            for (const auto &[seed, value] : seeds) out << metric << "," << arm << "," << seed << "," << value << "\n";
+            for (const auto &[seed, value] : seeds)
+                out << metric << "," << arm << "," << seed << "," << value << "\n";
     return out.str();
 }
 
@@ -157,11 +165,17 @@ static Json numbers(const std::map<long, double> &by_seed) {
 }
 
 Json verdict_json(const Lab &lab, const Results &results, const Judgement &judgement, double minutes) {
-    Json json = {{"lab", lab.name},           {"claim", lab.claim},         {"paper", lab.paper},
-                 {"section", lab.section},    {"published", lab.published}, {"falsifier", lab.falsifier},
-                 {"pilot", lab.pilot},        {"verdict", word_of(judgement.verdict)}};
+    Json json = {{"lab", lab.name},
+                 {"claim", lab.claim},
+                 {"paper", lab.paper},
+                 {"section", lab.section},
+                 {"published", lab.published},
+                 {"falsifier", lab.falsifier},
+                 {"pilot", lab.pilot},
+                 {"verdict", word_of(judgement.verdict)}};
     for (const Judged &j : judgement.bars) {
-        Json bar = {{"name", j.bar.name}, {"bar", j.bar.text}, {"mean", j.mean}, {"verdict", word_of(j.verdict)}};
+        Json bar = {
+            {"name", j.bar.name}, {"bar", j.bar.text}, {"mean", j.mean}, {"verdict", word_of(j.verdict)}};
         bar["standard_error"] = std::isfinite(j.error) ? Json(j.error) : Json(nullptr);
         if (!j.unresolved.empty()) bar["it_would_take"] = j.unresolved;
         bar["by_seed"] = numbers(j.values);
