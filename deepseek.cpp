@@ -7,7 +7,7 @@
 //
 //   [1] the dense block: RMSNorm, RoPE, attention, SwiGLU      DeepSeek LLM (2401.02954) section 2.2
 //   [2] Multi-head Latent Attention                            DeepSeek-V2 (2405.04434) section 2.1
-//   [3] DeepSeekMoE, its balance losses, loss-free balancing   MoE (2401.06066), V2 2.2, V3 (2412.19437) 2.1.2
+//   [3] DeepSeekMoE, balance losses, loss-free balancing   MoE (2401.06066), V2 2.2, V3 (2412.19437) 2.1.2
 //   [4] the model: blocks, trunk                               V3 section 2.1
 //   [5] multi-token prediction                                 V3 section 2.2
 #include "deepseek.h"
@@ -107,12 +107,12 @@ Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &
     return matmul(merge(matmul_heads(o_c, W_UV)), w.W_O);                            // V2 (11) and (19)
 }
 
-// [3] DeepSeekMoE           MoE (3)-(17), DeepSeek-V2 section 2.2 (20)-(31), DeepSeek-V3 section 2.1.2 (12)-(20)
+// [3] DeepSeekMoE      MoE (3)-(17), DeepSeek-V2 section 2.2 (20)-(31), DeepSeek-V3 section 2.1.2 (12)-(20)
 //
 // Each token goes through the shared experts and through its K_r best routed experts. Who is chosen: the best
 // by s of all experts (MoE), of the M best devices' (V2), or by s plus a selection bias b that only chooses
-// (V3: gates come from the unbiased s). GShard is K_r = 2 without shared experts, Switch K_r = 1; a hash layer
-// has no gate. The chosen rows are sorted by expert, multiplied group by group, and gathered again.
+// (V3: gates come from the unbiased s). GShard is K_r = 2 without shared experts, Switch K_r = 1; a hash
+// layer has no gate. The chosen rows are sorted by expert, multiplied group by group, and gathered again.
 // Shapes: u (B,T,d) = (N,d) rows   s (N,N_r)   idx, slot, g (N,K_r)   rows sorted by expert (N K_r, ...)
 //
 // The gate's gradient, put together from its ops. With y = sum_k g_k E_k(u), g_k = rho s_k / S, S the sum of
@@ -147,8 +147,8 @@ static Tensor routed(const MoE &w, const Tensor &u, const Dispatch &to, const Te
     return combine(matmul_grouped(a, w.W_2, to.offsets), to.slot, g);                // MoE (9)   routed
 }
 
-// Each is alpha sum_g f_g P_g over groups of experts, linear in s', with constants f_g; the mean over
-// sequences.
+// Each is alpha sum_g f_g P_g over groups of experts, averaged over the sequences; the f_g are constants, so it
+// is linear in s'.
 static void balance_losses(const Config &c, const Tensor &s, const Tensor &idx, const Step &step) {
     if (!s) return;
     const int T = step.pos.shape[1];

@@ -1,7 +1,8 @@
-// ops_no_grad.cpp: the ops without a gradient, on the CPU. Some choose (topk, hash_route, drop, dispatch, balance, sample):
-// their integers are constants for the backward. Some write into their first operands (append, adamw,
-// sum_squares, scale_add, bias_update). They are ops, and not host code, so that a step never waits for the
-// host, and so that CUDA's versions (ops_no_grad.cu, same names, same order) are compared with these.
+// ops_no_grad.cpp: the ops without a gradient, on the CPU. Some choose (topk, hash_route, drop, dispatch,
+// balance, sample): their integers are constants for the backward. Some write into their first operands
+// (append, adamw, sum_squares, scale_add, bias_update). They are ops, and not host code, so that a step
+// never waits for the host, and so that CUDA's versions (ops_no_grad.cu, same names, same order) are
+// compared with these.
 #include <algorithm>
 #include <numeric>
 
@@ -78,7 +79,7 @@ void cpu::hash_route_forward(const Call &c) {
         idx.id(i) = pos && pos.id(i) < 0 ? -1 : (int)(mix(ids.id(i)) % c.a.n);
 }
 
-// ------------------------------------------------- drop:  what a group has no room for, lowest affinity first
+// ------------------------------------------------ drop:  what a group has no room for, lowest affinity first
 // V2 section 2.2.4. A group of experts (a device) takes its most affine choices, up to `capacity` times what
 // all groups get on average. Exempt rows lose nothing; they come first, so they do take room. Ties: the
 // lower index stays. A dropped choice is -1.
@@ -140,12 +141,12 @@ void cpu::dispatch_forward(const Call &c) {
 }
 
 // ---------------------------------------------------------------- balance:  w_ti = a/T f, of the group of i
-// A balance loss is alpha sum_g f_g P_g over D groups of experts, P_g = 1/T sum_t s'_t of its experts, averaged
-// over the sequences: it is linear in s', with constants w. Here a = alpha / number of sequences, and f_g is
-// the load of a group relative to an even one:
-//     f_g = D / (K T) choices of it             every expert a group: V3 (17)-(20), MoE (12)-(14), V2 (23)-(25)
-//                                               a device a group: MoE (15)-(17), V2 (26)-(28)
-//     f_g = D / (M T) tokens that reach it      V2 (29)-(31)
+// A balance loss is alpha sum_g f_g P_g over D groups of experts, P_g = 1/T sum_t s'_t of its experts, and
+// averaged over the sequences: it is linear in s', with constants w. Here a = alpha / number of sequences,
+// and f_g is the load of a group relative to an even one:
+//     f_g = D / (K T) choices of it         every expert a group: V3 (17)-(20), MoE (12)-(14), V2 (23)-(25)
+//                                           a device a group: MoE (15)-(17), V2 (26)-(28)
+//     f_g = D / (M T) tokens that reach it  V2 (29)-(31)
 // T counts the real tokens: a row of -1 is padding.
 Tensor balance(const Tensor &idx, int E, int T, double alpha, int D, int M) {
     expect(T > 0 && idx.shape[0] % T == 0, "balance: ", idx.shape[0], " tokens are no sequences of ", T);

@@ -1,5 +1,6 @@
-// ops_no_grad.cu: the ops without a gradient, on CUDA: those that choose (topk, hash_route, drop, dispatch, balance, sample)
-// and those that write into their first operands (append, adamw, sum_squares, scale_add, bias_update).
+// ops_no_grad.cu: the ops without a gradient, on CUDA: those that choose (topk, hash_route, drop,
+// dispatch, balance, sample) and those that write into their first operands (append, adamw,
+// sum_squares, scale_add, bias_update).
 //
 // The same names and the same order as src/cpu/ops_no_grad.cpp, where formulas and wrappers stand. The
 // integers must be the CPU's exactly. So nothing here depends on the order of threads: a rank is counted
@@ -75,7 +76,7 @@ void gpu::hash_route_forward(const Call &c) {
     launch(hash_route_fwd, blocks_for(c.in[0].numel()), per_block, 0, c);
 }
 
-// ------------------------------------------------- drop:  what a group has no room for, lowest affinity first
+// ------------------------------------------------ drop:  what a group has no room for, lowest affinity first
 // A block has a choice, and counts those of its group that come before it.
 static __global__ void drop_fwd(const __grid_constant__ Call c) {
     const View &s = c.in[0], &idx = c.in[1], &exempt = c.in[2], &kept = c.out[0];

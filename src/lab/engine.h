@@ -7,12 +7,13 @@ struct LabOptions {
     int seeds = 0, jobs = 0;                             // 0: those of the lab; as many as there are cores
     bool quick = false;
 };
-// As many runs at once as there are cores, one thread each. A run that is finished is not made again, one that
-// was stopped goes on from its checkpoint. A run that fails stops the lab, with the last lines of its log.
+// As many runs at once as there are cores, of one thread each. A run that is finished is not made again, one
+// that was stopped goes on from its checkpoint. One that fails stops the lab, with the last lines of its log.
 Results run_lab(const Lab &, const LabOptions &);
 
 // The numbers of a finished run: its metrics, from its CSVs. last, first, mean, min, max of a column, of all
-// its rows or of the last n: mean(max_vio, 50). `load.max_vio` is a column of load.csv, others are of metrics.csv.
+// its rows or of the last n: mean(max_vio, 50). `load.max_vio` is a column of load.csv; without a file's name
+// it is one of metrics.csv.
 double metric_of(const Metric &, const std::string &folder);
 Values column_of(const std::string &name, const std::string &folder);      // its numbers, without empty cells
 std::vector<std::string> folders_of(const Lab &, const Arm &, const LabOptions &);   // its runs, seed by seed

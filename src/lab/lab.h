@@ -1,7 +1,7 @@
 // lab.h: a claim of a paper as an experiment: what is compared, what is measured, which result would confirm
 // it and which refute it; written down before a run is made. A lab is a file, data/labs/NAME.lab:
 //
-//     claim = ...            one sentence                 paper, section, published = where it is, and its figure
+//     claim = ...            one sentence                 paper, section, published = where, and its figure
 //     falsifier = ...        what would refute it         pilot = what chose the sizes
 //     minutes = 9            on two cores                 seeds = 3
 //     all = --preset v3-tiny --steps 400 ...              options of `deepseek train` that all arms share
@@ -26,7 +26,7 @@
 struct Arm {
     std::string name;
     std::vector<std::string> train;                      // words of its command line, those of `all` first
-    std::vector<std::string> then;                 // commands: {run} its folder, {arm NAME} another's, {seed}
+    std::vector<std::string> then;                 // commands: {run} its folder, {NAME} another arm's, {seed}
     TrainOptions options;                                // what train says, parsed
     Config config;
 };

@@ -42,7 +42,7 @@ std::string curves_csv(const std::vector<Curve> &curves) {
     return out.str();
 }
 
-// ------------------------------------------------------------------------------------------------ the picture
+// ----------------------------------------------------------------------------------------------- the picture
 namespace {
 struct Axis {                                            // from numbers to places
     double low, high, from, to;

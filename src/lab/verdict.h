@@ -10,12 +10,13 @@
 // metric -> arm -> seed -> value
 using Results = std::map<std::string, std::map<std::string, std::map<long, double>>>;
 
-// A bar's margin is what a seed's value is beyond the limit, to the side that the claim wants; arms are paired
-// by seed. With three seeds or more, and counting only what exceeds two standard errors of the mean:
-//     reproduced        the margin is above 0            not reproduced   it is below 0
-//     opposite          below 0, and so is the value itself: the effect has the other sign (bars on an effect,
-//                       with a limit of 0 or to the claim's side of it)
-//     inconclusive      neither
+// A bar's margin is what a seed's value is beyond the limit, to the side that the claim wants; arms are
+// paired by seed. With three seeds or more, and counting only what exceeds two standard errors of the mean:
+//     reproduced       the margin is above 0
+//     not reproduced   it is below 0
+//     opposite         it is below 0, and so is the value: the effect has the other sign (of bars on an
+//                      effect, whose limit is 0 or on the claim's side of it)
+//     inconclusive     neither
 enum class Verdict { reproduced, inconclusive, not_reproduced, opposite };
 std::string word_of(Verdict);
 
@@ -32,7 +33,7 @@ struct Judgement {
 };
 Judgement judge(const Lab &, const Results &);           // refuses a bar that asks for what was not measured
 
-// How far the control arm is from itself: the standard error of the difference of two means of n of its seeds.
+// How far the control arm is from itself: the standard error of the difference of two means of its n seeds.
 double noise_floor(const Lab &, const Results &, const std::string &metric);
 
 std::string table_of(const Lab &, const Results &, const Judgement *);       // for a terminal

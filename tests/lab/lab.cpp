@@ -1,5 +1,5 @@
-// lab.cpp: what labs promise: formulas compute, files hide nothing, and made-up results of known truth get the
-// verdict that they deserve.
+// lab.cpp: what labs promise: formulas compute, files hide nothing, and made-up results of known truth get
+// the verdict that they deserve.
 #include "src/lab/lab.h"
 
 #include <cmath>
@@ -131,7 +131,7 @@ TEST_CASE("lab: every lab of the program can be read, in its quick form, too") {
     CHECK(error_of([] { load_lab("loss-free-balansing"); }) == "no lab or file 'loss-free-balansing'");
 }
 
-// ----------------------------------------------------------------------------------------------- [3] verdicts
+// ---------------------------------------------------------------------------------------------- [3] verdicts
 namespace {
 Lab lab_with(const std::string &bar) { return parse_lab(with("loss(low) - loss(high) > 0", bar), "it"); }
 
@@ -217,7 +217,7 @@ TEST_CASE("lab: verdict.json names claim, bar, seeds, error, floor and verdict")
     CHECK(json["minutes"] == 1.2);
 }
 
-// ------------------------------------------------------------------------------- [4] numbers from CSVs, pictures
+// ------------------------------------------------------------------------------ [4] numbers, and pictures
 namespace {
 struct Folder {
     std::string at = (std::filesystem::temp_directory_path() / "lab-XXXXXX").string();

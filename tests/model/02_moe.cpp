@@ -1,10 +1,10 @@
-// 02_moe.cpp: DeepSeekMoE (2401.06066) and the experts of DeepSeek-V2 (2405.04434 section 2.2): a softmax gate
-// that is not normalised, GShard, Switch and hash layers as baselines, balance losses of experts, devices and
-// communication, dropping; with the exact figures of both papers.
+// 02_moe.cpp: DeepSeekMoE (2401.06066) and the experts of DeepSeek-V2 (2405.04434 section 2.2): a softmax
+// gate that is not normalised, GShard, Switch and hash layers as baselines, balance losses of experts,
+// devices and communication, dropping; with the exact figures of both papers.
 //
-// Each equation stands here once more in plain loops (experts.h has the layer). Then the traps: gates that are
-// normalised, a router that learns only from who was chosen, a device counted twice, dropping that weighs the
-// rest anew or happens in an evaluation.
+// Each equation stands here once more in plain loops (experts.h has the layer). Then the traps: gates that
+// are normalised, a router that learns only from who was chosen, a device counted twice, dropping that weighs
+// the rest anew or happens in an evaluation.
 //
 //   [1] the layer   [2] balance losses   [3] dropping   [4] figures of the papers
 #include "src/infer/decoder.h"
@@ -63,7 +63,7 @@ Told told_by(const Model &m, const Tensor &u, const Tensor &exempt = {}) {
 }
 }  // namespace
 
-// ---------------------------------------------------------------------------------------------- [1] the layer
+// --------------------------------------------------------------------------------------------- [1] the layer
 TEST_CASE(
     "moe: DeepSeekMoE, GShard, Switch and V2 equal asking every expert in turn, MoE (3)-(11), V2 (20)-(22)") {
     Config GShard = softmax_gate(), Switch = softmax_gate();
@@ -239,7 +239,7 @@ TEST_CASE("balance losses: train reports each by its name, and none that has no 
     CHECK(r.loss == doctest::Approx(r.term("lm") + r.term("balance") + r.term("balance_dev")).epsilon(1e-5));
 }
 
-// ------------------------------------------------------------------------------------------------ [3] dropping
+// ---------------------------------------------------------------------------------------------- [3] dropping
 TEST_CASE("drop: in training a device computes at most its share, evaluation computes all, gates stay as "
           "they are") {
     NoGrad off;
