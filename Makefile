@@ -52,6 +52,9 @@ tour: debug                     ## notebooks/DEBUGGING.md, tried in gdb (UPDATE=
 	@tests/debugger/tour.py build/debug/deepseek $(if $(UPDATE),--update)
 oracle: all                     ## against PyTorch and transformers (installs them into build/venv)
 	@tests/tools/oracle.sh
+nightly: all                    ## what is too slow for ci: the tokenizer on 200,000 strings, fuzzing
+	@ORACLE_STRINGS=200000 tests/tools/oracle.sh tokenizer
+	@tests/tools/fuzz.sh
 race: all                       ## tokens per second beside transformers, in one run
 	@tests/tools/oracle.sh race
 signature: all                  ## does this change numbers? twenty losses against the commit before, bit by bit
@@ -67,4 +70,4 @@ clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc gpu-carry gpu-check mutants break reveal lint format lines map pages tour oracle race signature fuzz bench ci clean help
+.PHONY: all deps demo test gradcheck debug asan nvcc gpu-carry gpu-check mutants break reveal lint format lines map pages tour oracle nightly race signature fuzz bench ci clean help

@@ -147,8 +147,8 @@ static Tensor routed(const MoE &w, const Tensor &u, const Dispatch &to, const Te
     return combine(matmul_grouped(a, w.W_2, to.offsets), to.slot, g);                // MoE (9)   routed
 }
 
-// Each is alpha sum_g f_g P_g over groups of experts, averaged over the sequences; the f_g are constants, so it
-// is linear in s'.
+// Each is alpha sum_g f_g P_g over groups of experts, averaged over the sequences. The f_g are constants, so
+// that it is linear in s'.
 static void balance_losses(const Config &c, const Tensor &s, const Tensor &idx, const Step &step) {
     if (!s) return;
     const int T = step.pos.shape[1];

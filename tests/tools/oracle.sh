@@ -7,7 +7,7 @@
 #     models      random llama and deepseek_v3 models: logits, loss, every weight's gradient        1 min
 #     training    twenty AdamW steps, loss by loss                                                   2 min
 #     trained     a model trained here, loaded by transformers                                       1 min
-#     tokenizer   200,000 strings and 18 trainings against the reference library                     8 min
+#     tokenizer   50,000 strings (ORACLE_STRINGS) and 18 trainings against the reference library
 #     statistics  fits of scaling laws, against SciPy                                                10 s
 #     prepare     near duplicates of 840 texts by comparing each with each, in plain Python         10 s
 #     race        tokens a second beside transformers (not a check: it always passes)
@@ -22,5 +22,7 @@ fi
 export OMP_NUM_THREADS=2
 for check in ${@:-ops models training trained tokenizer statistics prepare}; do
     echo "== tests/oracle/check_$check.py"
-    $python -W ignore tests/oracle/check_$check.py --binary ./deepseek
+    more=""
+    [ $check != tokenizer ] || more="--strings ${ORACLE_STRINGS:-50000}"
+    $python -W ignore tests/oracle/check_$check.py --binary ./deepseek $more
 done
