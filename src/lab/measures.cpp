@@ -114,26 +114,25 @@ struct Load {                                            // of a router
 
 void Load::add(const Config &c, const Routing &r) {
     const std::vector<int> idx = int_values(r.idx);
-    const std::vector<real> s = r.s ? values(r.s) : std::vector<real>();
-    const size_t K = r.idx.shape[1];
-    for (size_t at = 0; at < idx.size(); at += K) {
-        if (idx[at] < 0) continue;                       // padding
-        std::vector<real> scores =
-            s.empty() ? s : std::vector<real>(&s[at / K * c.N_r], &s[at / K * c.N_r] + c.N_r);
-        std::set<int> mine;
+    const size_t K = r.idx.shape[1], E = c.N_r, tokens_here = idx.size() / K;
+    const std::vector<real> s = r.s ? values(r.s) : std::vector<real>(tokens_here * E, NAN);
+    for (size_t n = 0; n < tokens_here; n++) {
+        if (idx[n * K] < 0) continue;                    // padding
+        Values scores(s.begin() + n * E, s.begin() + (n + 1) * E);
+        std::set<int> reaches;
         double chosen = 0;
-        for (size_t k = at; k < at + K; k++) {
-            const int device = idx[k] / (c.N_r / c.groups);
-            experts[idx[k]]++;
+        for (size_t k = 0; k < K; k++) {
+            const int i = idx[n * K + k], device = i / (c.N_r / c.groups);
+            experts[i]++;
             devices[device]++;
-            mine.insert(device);
-            chosen += s.empty() ? NAN : scores[idx[k]];
+            reaches.insert(device);
+            chosen += scores[i];
         }
         std::sort(scores.rbegin(), scores.rend());
         mass += chosen / std::accumulate(scores.begin(), scores.end(), 0.0);
-        of_best += chosen / std::accumulate(scores.begin(), scores.begin() + (s.empty() ? 0 : K), 0.0);
-        for (int device : mine) received[device]++;
-        reached += (double)mine.size();
+        of_best += chosen / std::accumulate(scores.begin(), scores.begin() + K, 0.0);
+        for (int device : reaches) received[device]++;
+        reached += (double)reaches.size();
         tokens++;
     }
 }
@@ -160,16 +159,15 @@ static Rows measure_load(const Subject &s) {
     });
     Rows rows, routers;
     for (size_t r = 0; r < names.size(); r++) {
-        const auto add_detail = [&](const char *kind, size_t i, const std::vector<int> &counts,
-                                    double received) {
-            rows.push_back(
-                {cat(names[r], kind, i),
-                 {(double)counts[i], share_of_mean(counts, i), received, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
-                 true});
-        };
         const Load &l = loads[r];
-        for (size_t i = 0; i < l.experts.size(); i++) add_detail(" expert ", i, l.experts, NAN);
-        for (size_t i = 0; i < l.devices.size(); i++) add_detail(" device ", i, l.devices, l.received[i]);
+        const auto add_detail = [&](const char *kind, size_t i, const std::vector<int> &counts) {
+            Row row = {cat(names[r], kind, i), {(double)counts[i], share_of_mean(counts, i)}, true};
+            row.values.resize(10, NAN);
+            if (&counts == &l.devices) row.values[2] = l.received[i];
+            rows.push_back(row);
+        };
+        for (size_t i = 0; i < l.experts.size(); i++) add_detail(" expert ", i, l.experts);
+        for (size_t i = 0; i < l.devices.size(); i++) add_detail(" device ", i, l.devices);
         routers.push_back(l.row(names[r]));
         rows.push_back(routers.back());
     }
@@ -336,6 +334,8 @@ static Rows measure_cache(const Subject &s) {
                          1 - formula * bits_of_formula / (numbers * bits)}});
     };
     if (s.length > 0) {
+        expect(formula * s.length * sizeof(real) < (double)device->memory(), "cache: of ", s.length,
+               " tokens it does not fit into the memory");
         const size_t before = pool_report(*device).held_bytes;
         const Decoder decoder(s.model, 1, s.length);
         double numbers = 0;
@@ -400,16 +400,12 @@ static Rows measure_acceptance(const Subject &s) {
         if (s.progress) s.progress("drafts", (long)i + 1);
     }
     Rows rows;
-    const auto add = [&](const std::string &item, double right, double n, const Values &of) {
-        rows.push_back({item, {right / n, of.size() > 1 ? standard_error(of) : NAN, n}});
-    };
-    Values all;
-    for (int k = 0; k < m.c.D; k++) {
-        add(cat("module ", k + 1), same[k], positions[k], shares[k]);
-        all.insert(all.end(), shares[k].begin(), shares[k].end());
-    }
-    add("summary", std::accumulate(same.begin(), same.end(), 0.0),
-        std::accumulate(positions.begin(), positions.end(), 0.0), all);
+    for (int k = 0; k < m.c.D; k++)
+        rows.push_back(
+            {cat("module ", k + 1),
+             {same[k] / positions[k], shares[k].size() > 1 ? standard_error(shares[k]) : NAN, positions[k]}});
+    const auto sum = [](const Values &x) { return std::accumulate(x.begin(), x.end(), 0.0); };
+    rows.push_back({"summary", {sum(same) / sum(positions), NAN, sum(positions)}});
     return rows;
 }
 

@@ -96,8 +96,8 @@ Pick own(const Config &c) {
     return [c](const Vec &s, const Vec &b) { return choice(c, s, b); };
 }
 
-// Measured over 10 seeds: float 1.2e-7, double 4e-16.
-constexpr double loss_bar = in_double ? 1e-13 : 2e-6;
+// The worst measured of 10 seeds: float 5.3e-8, double DOUBLE.
+constexpr double loss_bar = in_double ? 1e-13 : 1e-6;
 
 std::string hint_of(const std::function<void()> &action) {
     try {
