@@ -18,9 +18,9 @@ namespace {
 constexpr long counted_stories = 1'000'000;              // tokens
 
 struct MeasureVerb {
-    std::string name, model, preset, data = "stories", tokens, labels, train_tokens, out;
+    std::string which, model, preset, data = "stories", tokens, labels, train_tokens, out;
     int batch = 8, context = 0, length = 0;
-    long windows = 0, counted = 0;
+    long most = 0, counted = 0;
     bool list = false, json = false;
     Common common;
     CLI::App *verb = nullptr;
@@ -37,8 +37,8 @@ private:
 
 void MeasureVerb::options(CLI::App &v) {
     verb = &v;
-    const auto name_ = v.add_option("NAME", name, "which measure");
-    v.add_flag("--list", list, "show all measures: what each says, its paper, its columns")->excludes(name_);
+    const auto name = v.add_option("NAME", which, "which measure");
+    v.add_flag("--list", list, "show all measures: what each says, its paper, its columns")->excludes(name);
     v.add_flag("--json", json, "the list as JSON")->needs("--list");
     const auto folder = v.add_option("--model", model, "a checkpoint's folder")->check(refuse_nothing);
     v.add_option("--preset", preset, "cache: by the formulas, nothing is allocated")->excludes(folder);
@@ -54,8 +54,10 @@ void MeasureVerb::options(CLI::App &v) {
         ->needs(ids);
     v.add_option("--counted", counted,
                  "bigram: how many tokens of the training part; 0: all, of the stories a million")
-        ->check(between(0, 1e12));
-    v.add_option("--windows", windows, "at most so many of a source's held-out sequences; 0: all")
+        ->excludes(ids)
+        ->check(between(0, 1 << 30));
+    v.add_option("--windows", most, "at most so many of a source's held-out sequences; 0: all")
+        ->excludes(ids)
         ->check(between(0, 1e9));
     v.add_option("--batch", batch, "sequences at a time")->check(between(1, 1 << 16))->capture_default_str();
     v.add_option("--context", context, "tokens of a sequence; 0: the model's")->check(between(0, 1e9));
@@ -111,14 +113,14 @@ void MeasureVerb::read_sources(Subject &s, Sequences &sequences, const Measure &
     const bool labelled = measure.reads & reads_labels && is_directory(data);
     for (const std::string &source : labelled ? texts_below(data) : std::vector<std::string>{data}) {
         Corpus corpus = load_corpus(source, tokenizer, 1);
-        for (const Sequences &window : held_out_windows(corpus, 1, T, windows ? windows : SIZE_MAX)) {
+        for (const Sequences &window : held_out_windows(corpus, 1, T, most ? most : SIZE_MAX)) {
             sequences.push_back(window[0]);
             s.labels.push_back(source);
         }
         if (!(measure.reads & reads_training)) continue;
         const bool endless = corpus.next_story >= 0;
         const long there = (long)corpus.train.size(), wanted = counted ? counted : counted_stories;
-        s.training = endless ? ::windows(corpus, tokenizer, 0, 1, (int)wanted)
+        s.training = endless ? windows(corpus, tokenizer, 0, 1, (int)wanted)
                              : Sequences{corpus.train.read(0, counted ? std::min(counted, there) : there)};
     }
 }
@@ -173,11 +175,11 @@ std::string csv_of(const std::string &measure, const Table &t) {
 }
 
 void MeasureVerb::run() {
-    if (name.empty()) {
+    if (which.empty()) {
         if (!list) fail("measure: which one?", "`deepseek measure --list` shows all");
         return print_list(json);
     }
-    const Measure &measure = measure_named(name);
+    const Measure &measure = measure_named(which);
     expect_read(measure);
     if (!out.empty()) expect_replaceable(out);
     Model m = preset.empty() ? load_model(model) : outline(load_preset(preset));
@@ -194,7 +196,7 @@ void MeasureVerb::run() {
     long sequences = 0;
     for (const Sequences &batch : s.batches) sequences += (long)batch.size();
     printf("%s of %s%s: %s\n", measure.name, m.c.name.c_str(),
-           sequences ? cat(", on ", sequences, " held-out sequences").c_str() : "", measure.sentence);
+           sequences ? cat(", on ", sequences, " sequences").c_str() : "", measure.sentence);
     print_table(table);
     if (!out.empty()) write_atomically(out, csv_of(measure.name, table));
 }

@@ -229,7 +229,7 @@ static Rows measure_specialisation(const Subject &s) {
     return rows;
 }
 
-// --------------------------------------------------------------------------------- [3] experts taken away
+// ------------------------------------------------------------------------------------ [3] experts taken away
 static void expect_scores(const Config &c, const char *measure) {
     routers_of(c);
     expect(c.gate != Gate::hash, measure, ": ", c.name, " routes by a hash, without scores to choose by");
@@ -319,7 +319,7 @@ static Rows measure_without_shared(const Subject &s) {
     return rows;
 }
 
-// ---------------------------------------------------------------------------------------------- [4] the cache
+// --------------------------------------------------------------------------------------------- [4] the cache
 // Of a token: numbers in all layers and in one, bytes, how many groups of GQA have as many, and what this
 // model's formula saves of the bytes.
 static Rows measure_cache(const Subject &s) {
@@ -364,7 +364,7 @@ static Rows measure_cache(const Subject &s) {
     return rows;
 }
 
-// ------------------------------------------------------------------------------------------------- [5] drafts
+// ------------------------------------------------------------------------------------------------ [5] drafts
 static std::vector<int> most_likely(const Model &m, const Tensor &h) {
     const long n = h.shape.rows();
     const Tensor logits = matmul(reshape(h, {n, m.c.d}), m.output_head());
@@ -409,7 +409,7 @@ static Rows measure_acceptance(const Subject &s) {
     return rows;
 }
 
-// ----------------------------------------------------------------------------------------------- [6] counting
+// ---------------------------------------------------------------------------------------------- [6] counting
 namespace {
 using Pairs = std::vector<std::pair<int, int>>;          // a token, and the next
 struct Counts {                                          // p(y | x) = (n(x,y) + alpha) / (n(x) + alpha V)
@@ -470,7 +470,7 @@ static Rows measure_bigram(const Subject &s) {
     return rows;
 }
 
-// ----------------------------------------------------------------------------------------------- [7] the list
+// ---------------------------------------------------------------------------------------------- [7] the list
 const std::vector<Measure> &measures() {
     static const std::vector<Measure> list = {
         {"load",

@@ -85,4 +85,6 @@ refused "no-such-file" load --model run --data no-such-file
 refused "no-such-model" load --model no-such-model
 refused "config.json is beside it" load --model run --out run/metrics.csv
 refused "excludes" load --model run --data stories --tokens ids.txt
+refused "excludes" load --model run --windows 3 --tokens ids.txt
+refused "excludes" bigram --model run --counted 3 --tokens ids.txt
 finish

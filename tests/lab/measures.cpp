@@ -230,7 +230,7 @@ TEST_CASE("specialisation: the information is that of the table of labels and ch
     }
 }
 
-// --------------------------------------------------------------------------------- [3] experts taken away
+// ------------------------------------------------------------------------------------ [3] experts taken away
 TEST_CASE("measures: nothing taken away is what evaluate says, to the bit") {
     Config c = shape();
     Model m = random_model(c);
@@ -302,7 +302,7 @@ TEST_CASE("without-shared: one more is routed; the control loses one routed expe
     CHECK(t.at("summary", "of_control") == Approx((off - full) / (control - full)).epsilon(1e-3));
 }
 
-// ---------------------------------------------------------------------------------------------- [3] the cache
+// --------------------------------------------------------------------------------------------- [3] the cache
 TEST_CASE("cache: the decoder holds what the census says, with latents, groups and heads") {
     Config gqa = load_preset("llm-nano");
     gqa.attention = Attention::GQA, gqa.n_kv = 1;
@@ -337,7 +337,7 @@ TEST_CASE(
     CHECK(t.at("summary", "saved") == t.at("MHA", "saved"));
 }
 
-// ------------------------------------------------------------------------------------------------- [4] drafts
+// ------------------------------------------------------------------------------------------------ [4] drafts
 // Blocks that add nothing: the trunk sees only the token, module k only the token k later, or the one before.
 static Model bare(const Config &c, bool sees_later) {
     Model m = initialised(c, seeded(3));
@@ -397,7 +397,7 @@ TEST_CASE("acceptance: the share of positions, and its standard error over seque
     }
 }
 
-// ----------------------------------------------------------------------------------------------- [5] counting
+// ---------------------------------------------------------------------------------------------- [5] counting
 TEST_CASE("bigram: counts plus alpha, that alpha which foretells the training part's end best") {
     Config c = shape();
     Model m = random_model(c);
@@ -448,7 +448,7 @@ TEST_CASE("bigram: of a text with period 3 pairs say everything, single tokens n
     CHECK(t.at("summary", "loss") == t.at("bigram", "loss"));
 }
 
-// ------------------------------------------------------------------------------------------------ [6] refused
+// ----------------------------------------------------------------------------------------------- [6] refused
 TEST_CASE("measures: what a model has no answer to is refused, with what would have one") {
     Model dense = initialised(load_preset("llm-nano"), 1);
     const auto asked = [](const char *name, Model &m, const std::vector<std::string> &labels = {}) {
@@ -474,6 +474,9 @@ TEST_CASE("measures: what a model has no answer to is refused, with what would h
     all.groups = all.M = 1, all.K_r = 10;
     Model many = random_model(all);
     CHECK(error_of(asked("redundancy", many)).find("K_r = 10 are not left") != std::string::npos);
+    assign(full.g, std::vector<real>(full.c.d, INFINITY));
+    CHECK_THROWS_WITH_AS(asked("fewer-experts", full)(), "unnamed, K = 6: the loss is no number",
+                         std::runtime_error);
 }
 
 TEST_CASE("measures: every one has its name alone, a sentence, a paper and different columns") {
