@@ -41,6 +41,7 @@ int main(int argc, char **argv) {
     add_dump(program);
     add_bench(program);
     add_map(program);
+    add_measure(program);
     add_scaling(program);
     add_lab(program);
     add_lean(program);

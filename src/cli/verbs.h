@@ -21,6 +21,7 @@ void add_check(CLI::App &program);
 void add_tape(CLI::App &program);
 void add_bench(CLI::App &program);
 void add_map(CLI::App &program);
+void add_measure(CLI::App &program);
 void add_scaling(CLI::App &program);
 void add_lab(CLI::App &program);
 void add_lean(CLI::App &program);

@@ -217,3 +217,22 @@ Bootstrap bootstrap(int n, int resamples, uint64_t seed, const Statistics &stati
     }
     return result;
 }
+
+// ------------------------------------------------------------------------------------------- [6] information
+double entropy(const Values &counts) {
+    const double n = std::accumulate(counts.begin(), counts.end(), 0.0);
+    double H = 0;
+    for (double n_x : counts)
+        if (n_x > 0) H -= n_x / n * std::log(n_x / n);
+    return H;
+}
+
+double mutual_information(const std::vector<Values> &counts) {
+    Values rows, columns(counts.at(0).size(), 0), cells;
+    for (const Values &row : counts) {
+        rows.push_back(std::accumulate(row.begin(), row.end(), 0.0));
+        for (size_t y = 0; y < row.size(); y++) columns[y] += row[y];
+        cells.insert(cells.end(), row.begin(), row.end());
+    }
+    return entropy(rows) + entropy(columns) - entropy(cells);
+}

@@ -5,6 +5,7 @@
 // two points) is NaN, never 0.
 //
 //   [1] means   [2] Student's t   [3] lines and parabolas   [4] power laws   [5] the bootstrap
+//   [6] information
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -85,3 +86,9 @@ struct Bootstrap {
 // interval, between two percentiles of the draws, is right for many units; with five it holds the truth in
 // 83% of cases, not in 95. Not known for one unit, or where half of the draws or more have no fit.
 Bootstrap bootstrap(int n, int resamples, uint64_t seed, const Statistics &statistics);
+
+// ------------------------------------------------------------------------------------------- [6] information
+double entropy(const Values &counts);                    // in nats, of what is counted
+// Of row and column, in nats, where counts[x][y] pairs were seen: how much less is open about the one when
+// the other is known.
+double mutual_information(const std::vector<Values> &counts);
