@@ -53,6 +53,7 @@ static Corpus stories(const Tokenizer &tokenizer, uint64_t seed) {
         append_document(c.valid.memory, line, tokenizer);
         bytes += (long)line.size() + 1;
     }
+    expect(c.valid.size() >= 2, "--data stories: the tokenizer knows none of their letters");
     c.valid_bytes_per_token = (double)bytes / c.valid.size();
     return c;
 }

@@ -56,6 +56,7 @@ template <class P> double mixture(const Sample &s, int n, P probability) {
     for (size_t i = 0; i < s.ids.size(); i++) {
         double sum = 0;
         for (int h = 0; h < n; h++) sum += belief[h] *= probability(h, i);
+        if (sum == 0) return INFINITY;                   // no hypothesis explains it
         if (i > 0) nats -= (s.weight.empty() ? 1 : s.weight[i]) * std::log(sum);
         for (double &b : belief) b /= sum;
     }
@@ -244,22 +245,24 @@ constexpr int n_keys = 32;                               // and as many values
 // Pairs of keys and values, then keys again: the values of those are asked. Alone this stays at chance for
 // millions of tokens; beside repeats it is learned.                                              V2, recall
 class Recall : public Game {
-    int pairs, first_value;
+    int pairs, n, first_value;                           // n keys, and as many values
 
 public:
-    explicit Recall(std::map<std::string, double> k) : Game(k), pairs((int)k["pairs"]) {
+    explicit Recall(std::map<std::string, double> k)
+        : Game(k), pairs((int)k["pairs"]), n((int)k["keys"]) {
+        expect(pairs <= n, pairs, " pairs of ", n, " keys");
         kinds = {"recall", "repeat"};
         shortest = 2 * pairs + 1;
-        add_words("k", n_keys);
-        first_value = add_words("v", n_keys);
+        add_words("k", n);
+        first_value = add_words("v", n);
     }
     Sample play(Random &r, long index, int T, bool) const override {
         if (is_due(index, key.at("repeats"))) return repeats(r, V(), T);
         Sample s = {.kind = "recall"};
-        const std::vector<int> keys = choose(r, pairs, n_keys);
+        const std::vector<int> keys = choose(r, pairs, n);
         std::vector<int> values;
         for (int k : keys) {
-            values.push_back(first_value + r.below(n_keys));
+            values.push_back(first_value + r.below(n));
             put(s, k), put(s, values.back());
         }
         while ((int)s.ids.size() <= T) {
@@ -378,7 +381,8 @@ const std::vector<GameOption> &game_options() {
         {"factors", "told", 0, 0, 1, true, "1: a sequence begins with its factors' names"},
         {"factors", "size", 1.5, 0, 10, false, "standard deviation of a table's logits"},
         {"factors", "world", 1, 0, 1e9, true, "which tables"},
-        {"recall", "pairs", 8, 1, n_keys, true, "of a key and a value"},
+        {"recall", "pairs", 8, 1, 4096, true, "of a key and a value"},
+        {"recall", "keys", 16, 1, 4096, true, "there are, and as many values"},
         {"recall", "repeats", 0.5, 0, 1, false, "share of sequences that repeat a random segment"},
         {"needle", "depth", -1, -1, 1, false, "where: 0 first, 1 last; below 0: anywhere"},
         {"needle", "needles", 1, 1, n_keys, true, "of which one is asked"},
