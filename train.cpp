@@ -8,6 +8,8 @@
 //   [1] objectives   [2] schedules   [3] the optimiser   [4] one step
 #include <algorithm>
 #include <cmath>
+#include <iomanip>
+#include <map>
 #include <numeric>
 
 #include "src/train/training.h"
@@ -62,18 +64,55 @@ Losses language_modelling(const Model &m, const Batch &b, Aux *report) {
     return l;
 }
 
-double evaluate(const Model &m, const std::vector<Examples> &batches,
-                const std::function<void(long)> &progress) {
+const Evaluation::OfKind *Evaluation::kind(const std::string &name) const {
+    for (const OfKind &k : kinds)
+        if (k.name == name) return &k;
+    return nullptr;
+}
+
+std::string Evaluation::shown() const {
+    std::ostringstream text;
+    text << std::fixed << std::setprecision(3) << nats << " nats per token";
+    for (const OfKind &k : kinds)
+        text << "; " << k.name << " " << k.nats << ", " << std::setprecision(1) << 100 * k.right << "% right"
+             << std::setprecision(3);
+    return text.str();
+}
+
+// Of each target, 1 if it is the token that the model finds likeliest.
+static Tensor hits(const Model &m, const Tensor &h, const Reading &r) {
+    const Tensor z = reshape(matmul(h, m.output_head()), {h.shape.rows(), m.c.V});
+    const std::vector<int> likeliest = int_values(topk(z, {}, {.K = 1})), next = int_values(r.next);
+    std::vector<real> hit;
+    for (size_t i = 0; i < next.size(); i++) hit.push_back(likeliest[i] == next[i]);
+    return from(hit, r.next.shape, "hits");
+}
+
+Evaluation evaluate(const Model &m, const std::vector<Examples> &batches,
+                    const std::function<void(long)> &progress) {
     NoGrad off;
     double nats = 0, targets = 0;
+    struct Sums { double nats, right, weight; };
+    std::map<std::string, Sums> of_kind;
     for (size_t i = 0; i < batches.size(); i++) {
         const Batch b = make_batch(batches[i], 0);
         const Reading &r = b.reading[0];
-        nats -= (double)item(weighted_sum(logp(trunk(m, r.step), m.output_head(), r.next).logp, r.weight));
+        const Tensor h = trunk(m, r.step), y = logp(h, m.output_head(), r.next).logp;
+        nats -= (double)item(weighted_sum(y, r.weight));
         targets += b.divisor;
+        const Tensor hit = b.kinds.empty() ? Tensor() : hits(m, h, r);
+        for (const Kind &kind : b.kinds) {
+            Sums &sums = of_kind[kind.name];
+            sums.nats -= (double)item(weighted_sum(y, kind.weight));
+            sums.right += (double)item(weighted_sum(hit, kind.weight));
+            sums.weight += kind.divisor;
+        }
         if (progress) progress((long)i + 1);
     }
-    return nats / targets;
+    Evaluation e = {.nats = nats / targets};
+    for (const auto &[name, sums] : of_kind)
+        e.kinds.push_back({name, sums.nats / sums.weight, sums.right / sums.weight});
+    return e;
 }
 
 // --------------------------------------------------------------------------------------------- [2] schedules
@@ -180,10 +219,10 @@ static void update_biases(Model &m, const std::vector<Load> &load) {
         if (list[i]->b && !list[i]->b.s->frozen) bias_update(list[i]->b, load[i].counts, m.c.gamma);
 }
 
-double StepReport::term(const std::string &name) const {
+double StepReport::term(const std::string &name, double otherwise) const {
     for (const auto &[known, value] : terms)
         if (known == name) return value;
-    return 0;
+    return otherwise;
 }
 
 Training::Training(const TrainOptions &options, Model &&m) : o(options), policy(std::move(m)) {}

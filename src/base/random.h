@@ -34,6 +34,7 @@ struct Random {                                     // splitmix64: every roll is
     }
     int below(int n) { return int(next() % uint64_t(n)); }
     bool chance(int percent) { return below(100) < percent; }
+    double uniform() { return ((next() >> 12) + 0.5) * (1.0 / 4503599627370496.0); }        // in (0, 1)
 };
 
 constexpr uint64_t hash_of(std::string_view text, uint64_t h = 0xCBF29CE484222325ull) {    // FNV-1a

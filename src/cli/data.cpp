@@ -1,4 +1,5 @@
 // data.cpp: `deepseek data`: the embedded stories, and a folder of texts that becomes a corpus.
+#include <array>
 #include <chrono>
 #include <iostream>
 #include <omp.h>
@@ -6,20 +7,27 @@
 #include "src/base/error.h"
 #include "src/base/fields.h"
 #include "src/base/files.h"
+#include "src/base/text.h"
 #include "src/cli/verbs.h"
+#include "src/text/games.h"
 #include "src/text/prepare.h"
 #include "src/text/stories.h"
 
 namespace {
 struct Data {
-    int n = 3, seed = 1, threads = 0;
+    int n = 3, seed = 1, threads = 0, context = 64;
+    std::string game;
     std::vector<std::string> mix;
     PrepareOptions o;
     CLI::App *verb = nullptr;
 
     void options(CLI::App &v) {
         verb = &v;
-        v.add_option("--n", n, "how many stories of the training part")
+        v.add_option("--game", game, "instead of stories a synthetic corpus: NAME or NAME:key=value,...");
+        v.add_option("--context", context, "of --game: tokens of a sequence")
+            ->check(between(1, 1 << 24))
+            ->capture_default_str();
+        v.add_option("--n", n, "how many stories (sequences) of the training part")
             ->check(between(1, 1e7))
             ->capture_default_str();
         v.add_option("--seed", seed,
@@ -49,15 +57,43 @@ struct Data {
         for (const char *option : {"--separator", "--repeated-lines", "--no-filter", "--mix", "--report",
                                    "--tokenizer", "--threads"})
             expect(!given(option), option, ": only goes with --prepare");
+        expect(!given("--context") || given("--game"), "--context: only goes with --game");
         std::string text;
+        if (given("--game")) return play();
         for (long i = 0, found = 0; found < n; i++) {
             const Tale tale = tell(seed, i);
             if (tale.held_out) continue;
             text += tale.text + (o.out.empty() ? "\n\n" : "\n");
             found++;
         }
+        print(text);
+    }
+    void print(const std::string &text) const {
         if (o.out.empty()) std::cout << text;
         else write_atomically(o.out, text);
+    }
+    // What the game is like, on the terminal; then its sequences.
+    void play() const {
+        const auto g = load_game(game);
+        if (!g)
+            fail("--game " + game + ": no such game",
+                 did_you_mean(game, game_names(), "there are " + format(game_names())));
+        std::map<std::string, std::array<double, 3>> kinds;        // sequences, nats at best, targets
+        for (int i = 0; i < 256; i++) {
+            const Sample s = g->held_out(i, context);
+            auto &[sequences, nats, targets] = kinds[s.kind];
+            sequences++;
+            nats += g->optimum(s);
+            for (size_t j = 1; j < s.ids.size(); j++) targets += s.weight.empty() ? 1 : s.weight[j];
+        }
+        std::cerr << g->name << ": a vocabulary of " << g->V() << "; of 256 held-out sequences\n";
+        for (const auto &[kind, sums] : kinds)
+            fprintf(stderr, "  %-8s %3.0f sequences, %.1f targets each, at best %.4f nats a target\n",
+                    kind.empty() ? "all" : kind.c_str(), sums[0], sums[2] / sums[0], sums[1] / sums[2]);
+        std::string text;
+        for (int i = 0; i < n; i++)
+            text += g->shown(g->sample(seed, i, context)) + (o.out.empty() ? "\n\n" : "\n");
+        print(text);
     }
     void prepare_texts() {
         expect(!given("--n"), "--n: does not go with --prepare");

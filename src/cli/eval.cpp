@@ -9,6 +9,7 @@
 #include "src/infer/chat.h"
 #include "src/model/huggingface.h"
 #include "src/text/corpus.h"
+#include "src/text/games.h"
 #include "src/train/training.h"
 
 namespace {
@@ -20,7 +21,8 @@ struct Eval {
     void options(CLI::App &v) {
         v.add_option("--model", model, "a checkpoint's folder")->required()->check(refuse_nothing);
         v.add_option("--data", data,
-                     "stories, a file or a folder; only what is held out is read, the last twentieth")
+                     "stories, a game, a file or a folder; only what is held out is read, of a file the last "
+                     "twentieth")
             ->capture_default_str();
         v.add_option("--batch", batch, "sequences at a time")
             ->check(between(1, 1 << 16))
@@ -32,22 +34,31 @@ struct Eval {
         const Tokenizer tokenizer = tokenizer_of(m, model);
         expect(context <= m.c.context, "--context ", context, ": the model's longest sequence is ",
                m.c.context);
-        const Corpus corpus = load_corpus(data, tokenizer, 1);
-        const auto batches = held_out_windows(corpus, batch, context ? context : m.c.context);
-        long targets = 0;
-        for (const Sequences &windows : batches)
-            for (const auto &window : windows) targets += (long)window.size() - 1;
+        const int T = context ? context : m.c.context;
+        const auto game = load_game(data);
+        expect(!game || game->V() <= m.c.V, "--data ", data, ": has ", game->V(),
+               " tokens, the model's vocabulary only ", m.c.V);
+        const Corpus corpus = game ? Corpus() : load_corpus(data, tokenizer, 1);
+        const auto batches =
+            game ? held_out_examples(*game, batch, T) : examples(held_out_windows(corpus, batch, T));
+        double targets = 0;
+        for (const Examples &list : batches) targets += make_batch(list, 0).divisor;
         std::optional<Progress> bar;
         if (isatty(1)) bar.emplace(0, (long)batches.size());
-        const double nats = evaluate(m, examples(batches), [&](long done) {
+        const Evaluation e = evaluate(m, batches, [&](long done) {
             if (bar) bar->update(done, "batches");
         });
         bar.reset();
-        if (!std::isfinite(nats))
+        if (!std::isfinite(e.nats))
             throw std::runtime_error(
                 cat(model, ": its loss is no number: weights, or what they make, overflow"));
-        printf("%.4f nats per token, %.4f bits per byte, perplexity %.3f, on %ld held-out tokens\n", nats,
-               nats / std::log(2.0) / corpus.valid_bytes_per_token, std::exp(nats), targets);
+        printf("%.4f nats per token", e.nats);
+        if (!game || game->is_text)
+            printf(", %.4f bits per byte",
+                   e.nats / std::log(2.0) / (game ? 1 : corpus.valid_bytes_per_token));
+        printf(", perplexity %.3f, on %.0f held-out tokens\n", std::exp(e.nats), targets);
+        for (const auto &[name, nats, right] : e.kinds)
+            printf("%s: %.4f nats per token, %.2f%% right\n", name.c_str(), nats, 100 * right);
     }
 };
 }  // namespace

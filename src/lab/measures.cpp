@@ -87,7 +87,7 @@ static double loss_of(const Subject &s, const Model &m, const std::string &what,
         targets += b.divisor;
         progress((long)i + 1);
     }
-    const double loss = choose ? nats / targets : evaluate(m, examples(s.batches), progress);
+    const double loss = choose ? nats / targets : evaluate(m, examples(s.batches), progress).nats;
     if (!std::isfinite(loss)) throw std::runtime_error(cat(m.c.name, ", ", what, ": the loss is no number"));
     return loss;
 }

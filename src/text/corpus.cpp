@@ -16,9 +16,11 @@
 #include <unistd.h>
 
 #include "src/base/error.h"
+#include "src/base/fields.h"
 #include "src/base/random.h"
 #include "src/text/corpus.h"
 #include "src/text/documents.h"
+#include "src/text/games.h"
 #include "src/text/tokenizer.h"
 #include "src/base/files.h"
 #include "src/base/progress.h"
@@ -51,6 +53,7 @@ static Corpus stories(const Tokenizer &tokenizer, uint64_t seed) {
         append_document(c.valid.memory, line, tokenizer);
         bytes += (long)line.size() + 1;
     }
+    expect(c.valid.size() >= 2, "--data stories: the tokenizer knows none of their letters");
     c.valid_bytes_per_token = (double)bytes / c.valid.size();
     return c;
 }
@@ -236,7 +239,8 @@ static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint6
 Corpus load_corpus(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
     if (source == "stories") return stories(tokenizer, seed);
     if (!fs::exists(source))
-        fail("--data " + source + ": no such file or folder", "or `stories`, the embedded corpus");
+        fail("--data " + source + ": no such file or folder",
+             cat("or `stories`, the embedded corpus, or a game: ", format(game_names())));
     return files(source, tokenizer, seed);
 }
 

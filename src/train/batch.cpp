@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <map>
 
-#include "src/base/random.h"
+#include "src/text/games.h"
 
 Examples examples(const std::vector<std::vector<int>> &sequences) {
     Examples list;
@@ -16,6 +16,24 @@ std::vector<Examples> examples(const std::vector<std::vector<std::vector<int>>> 
     std::vector<Examples> list;
     for (const auto &sequences : batches) list.push_back(examples(sequences));
     return list;
+}
+
+static Example example(const Sample &s) { return {.ids = s.ids, .weight = s.weight, .kind = s.kind}; }
+
+Examples examples(const Game &game, uint64_t seed, long position, int B, int T) {
+    Examples list;
+    for (int i = 0; i < B; i++) list.push_back(example(game.sample(seed, position + i, T)));
+    return list;
+}
+
+std::vector<Examples> held_out_examples(const Game &game, int B, int T, size_t most) {
+    const size_t n = std::min<size_t>(most, std::max(256, (1 << 17) / T));
+    std::vector<Examples> batches;
+    for (size_t i = 0; i < n; i++) {
+        if (i % B == 0) batches.emplace_back();
+        batches.back().push_back(example(game.held_out((long)i, T)));
+    }
+    return batches;
 }
 
 // document[i]: where the document of token i begins.

@@ -16,6 +16,9 @@ struct Example {
 using Examples = std::vector<Example>;
 Examples examples(const std::vector<std::vector<int>> &sequences);
 std::vector<Examples> examples(const std::vector<std::vector<std::vector<int>>> &batches);
+class Game;                                              // src/text/games.h
+Examples examples(const Game &, uint64_t seed, long position, int B, int T);
+std::vector<Examples> held_out_examples(const Game &, int B, int T, size_t most = SIZE_MAX);    // B at a time
 
 // One reading of a batch: by the trunk (t_i predicts t_{i+1}), or by module k (t_{i+k}
 // helps to predict t_{i+k+1}).

@@ -7,6 +7,7 @@
 #include "src/base/fields.h"
 #include "src/base/text.h"
 #include "src/model/config.h"
+#include "src/text/games.h"
 
 template <class M> static TrainOption::Kind kind_of(const M &, bool choices) {
     if (std::is_same_v<M, bool>) return TrainOption::flag;
@@ -46,6 +47,12 @@ static TrainOption path(const char *name, std::string TrainOptions::*field, cons
     return option;
 }
 
+static std::vector<std::string> names_of_data() {
+    std::vector<std::string> names = game_names();
+    names.insert(names.begin(), "stories");
+    return names;
+}
+
 const std::vector<TrainOption> &train_options() {
     using O = TrainOptions;
     constexpr auto fixed = TrainOption::fixed, remembered = TrainOption::remembered, free = TrainOption::free;
@@ -56,8 +63,9 @@ const std::vector<TrainOption> &train_options() {
         row("set", &O::set, "field=value of the configuration (repeatable)", fixed),
         row("freeze", &O::freeze, "weights that stay as they are, like blocks.0.* (repeatable)", fixed),
         path("data", &O::data,
-             "stories, a text, a .jsonl of texts, or a folder (ids are kept in ~/.cache/deepseek)",
-             {"stories"}),
+             "stories; a text, a .jsonl of texts, or a folder (ids are kept in ~/.cache/deepseek); or a game, "
+             "like facts:zipf=1 (`deepseek data --game facts` shows it)",
+             names_of_data()),
         path("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data"),
         path("tokenizer", &O::tokenizer, "bytes (the default), or a tokenizer.json or its folder", {"bytes"}),
         row("documents", &O::documents, "may documents in one window see each other?", fixed, 0, 0,

@@ -17,6 +17,7 @@
 #include "src/model/config.h"
 #include "src/model/huggingface.h"
 #include "src/text/corpus.h"
+#include "src/text/games.h"
 #include "src/text/tokenizer.h"
 #include "src/train/training.h"
 
@@ -111,11 +112,13 @@ static Model starting_model(const TrainOptions &o, const Tokenizer &tokenizer) {
 namespace {
 struct Data {
     Tokenizer tokenizer;
+    std::shared_ptr<const Game> game;    // null: a corpus
     Corpus corpus;
     Sequences fixed;                 // --tokens: taken as they are, again and again
     int batch, T, eos;
     bool apart;                      // documents do not see each other
     Examples read(long position) {
+        if (game) return examples(*game, corpus.seed, position, batch, T);
         if (fixed.empty()) {
             Examples list = examples(windows(corpus, tokenizer, position, batch, T));
             for (Example &e : list)
@@ -130,7 +133,7 @@ struct Data {
     long tokens() const {            // of the training part; 0: it has no end
         long n = 0;
         for (const auto &s : fixed) n += (long)s.size() - 1;
-        return fixed.empty() && corpus.next_story < 0 ? (long)corpus.train.size() : n;
+        return fixed.empty() && !game && corpus.next_story < 0 ? (long)corpus.train.size() : n;
     }
     double tokens(long position, double sequences) const {               // of the next so many
         if (fixed.empty()) return sequences * T;
@@ -145,14 +148,25 @@ struct Data {
         for (const auto &s : fixed) most = std::max(most, s.size() - 1);
         return fixed.empty() ? T : (int)most;
     }
+    std::vector<Examples> held_out(size_t most) const {
+        return game ? held_out_examples(*game, batch, T, most)
+                    : examples(held_out_windows(corpus, batch, T, most));
+    }
+    double bits(double nats) const {     // per byte; NaN where tokens are no bytes
+        const double bytes = !game ? corpus.valid_bytes_per_token : game->is_text ? 1 : NAN;
+        return nats / std::log(2.0) / bytes;
+    }
+    std::vector<std::string> kinds() const { return game ? game->kinds : std::vector<std::string>(); }
     std::string mark() const;
 };
 }  // namespace
 
-static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer) {
+static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer,
+                      const std::shared_ptr<const Game> &game) {
     tokenizer.set_boundary(c.bos, c.eos);
     const int eos = tokenizer.eos.empty() ? -1 : tokenizer.eos[0];
     Data d = {.tokenizer = std::move(tokenizer),
+              .game = game,
               .corpus = {},
               .fixed = {},
               .batch = o.batch,
@@ -168,7 +182,8 @@ static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokeni
                    " is longer than the context of ", d.T);
         return d;
     }
-    d.corpus = load_corpus(o.data, d.tokenizer, o.seed);
+    if (!game) d.corpus = load_corpus(o.data, d.tokenizer, o.seed);
+    d.corpus.seed = o.seed;
     return d;
 }
 
@@ -179,6 +194,7 @@ std::string Data::mark() const {
         some.append((const char *)ids.data(), 4 * ids.size());
     };
     for (const auto &s : fixed) add(s);
+    for (int i = 0; game && i < 8; i++) add(game->sample(corpus.seed, i, T).ids);
     for (const Tokens *part : {&corpus.train, &corpus.valid})
         for (size_t i = 0; i < 256 && i < part->size(); i++) add(part->read(i * (part->size() - 1) / 256, 1));
     return cat(fixed.empty() ? corpus.train.size() + corpus.valid.size() : tokens(), " ", hash_of(some));
@@ -227,22 +243,36 @@ struct Logs {
           expert_load(folder + "/expert_load.csv", "step,router", steps_done) {}
 };
 
-struct HeldOut { double nats, bits; };                   // per token, per byte
+struct HeldOut {
+    Evaluation loss;
+    double bits;                                         // per byte
+};
 }  // namespace
 
+// The same columns in every step: what is not known there is empty.
 static void write_metrics(Log &log, long step, const StepReport &r, double tokens_per_s,
-                          const std::optional<HeldOut> &valid) {
+                          const std::vector<std::string> &kinds, const std::optional<HeldOut> &valid) {
     std::ostringstream head, row;
     head << "step,loss,tokens_per_s";
     row << step << std::setprecision(9) << "," << r.loss << "," << std::lround(tokens_per_s);
-    for (const auto &[name, value] : r.terms) {
+    const auto column = [&](const std::string &name, double value) {
         head << "," << name;
-        row << "," << value;
+        row << ",";
+        if (!std::isnan(value)) row << value;
+    };
+    for (const auto &[name, value] : r.terms)
+        if (!name.starts_with("lm_")) column(name, value);
+    for (const std::string &kind : kinds) column("lm_" + kind, r.term("lm_" + kind, NAN));
+    column("lr", r.lr);
+    column("gradient_norm", r.gradient_norm);
+    column("max_vio", r.max_vio);
+    column("valid_nats", valid ? valid->loss.nats : NAN);
+    column("valid_bits_per_byte", valid ? valid->bits : NAN);
+    for (const std::string &kind : kinds) {
+        const Evaluation::OfKind *k = valid ? valid->loss.kind(kind) : nullptr;
+        column("valid_" + kind, k ? k->nats : NAN);
+        column("valid_" + kind + "_right", k ? k->right : NAN);
     }
-    head << ",lr,gradient_norm,max_vio,valid_nats,valid_bits_per_byte";
-    row << "," << r.lr << "," << r.gradient_norm << "," << r.max_vio << ",";
-    if (valid) row << valid->nats << "," << valid->bits;
-    else row << ",";
     log.row(head.str(), row.str());
 }
 
@@ -267,7 +297,7 @@ class Run {
 public:
     Run(const TrainOptions &o, Training &t, Data &data, std::optional<Logs> &logs)
         : o(o), t(t), data(data), logs(logs), progress(t.step, o.steps),
-          held_out(examples(held_out_windows(data.corpus, data.batch, data.T, 16ul * data.batch))) {
+          held_out(data.held_out(16ul * data.batch)) {
         if (o.resume && has_model(o.out)) saved_step = t.step;
     }
     int loop();
@@ -313,7 +343,7 @@ void Run::introduce(long frozen) {
                      frozen ? cat(", ", in_units(frozen), " frozen") : "", "; ", device->name, ", ",
                      omp_get_max_threads(), omp_get_max_threads() == 1 ? " thread" : " threads"));
     progress.say(cat(o.tokens.empty() ? o.data : o.tokens, ": ", in_units(read), " tokens in ",
-                     o.steps - t.step, " steps",
+                     o.steps - t.step, " steps", data.game ? cat(", a vocabulary of ", data.game->V()) : "",
                      data.tokens() ? cat(", ", std::setprecision(3), read / data.tokens(), " times the ",
                                          in_units(data.tokens()), " there are")
                                    : ""));
@@ -334,21 +364,22 @@ void Run::save() {
 std::optional<HeldOut> Run::evaluated(const StepReport &r) {
     const long every = o.eval_every ? o.eval_every : std::max(1l, o.steps / 5);
     if (held_out.empty() || (t.step % every != 0 && t.step != o.steps)) return {};
-    double nats = 0;
+    Evaluation loss;
     try {
-        nats = evaluate(t.policy.model, held_out, [](long) {
+        loss = evaluate(t.policy.model, held_out, [](long) {
             if (interrupted) throw Interrupted();
         });
     } catch (const Interrupted &) {
         return {};
     }
-    if (!std::isfinite(nats))
-        throw Diverged(cat("after step ", t.step, " the loss on held-out text is ", nats));
-    const HeldOut valid = {nats, nats / std::log(2.0) / data.corpus.valid_bytes_per_token};
-    progress.say(
-        cat("step ", t.step, std::fixed, std::setprecision(3), "  held out: ", nats, " nats per token, ",
-            valid.bits, " bits per byte",
-            r.load.empty() ? "" : cat("  (MaxVio ", std::fixed, std::setprecision(3), r.max_vio, ")")));
+    if (!std::isfinite(loss.nats))
+        throw Diverged(cat("after step ", t.step, " the loss on held-out text is ", loss.nats));
+    const HeldOut valid = {loss, data.bits(loss.nats)};
+    progress.say(cat(
+        "step ", t.step, "  held out: ", loss.shown(),
+        std::isnan(valid.bits) ? ""
+                               : cat(", ", std::fixed, std::setprecision(3), valid.bits, " bits per byte"),
+        r.load.empty() ? "" : cat("  (MaxVio ", std::fixed, std::setprecision(3), r.max_vio, ")")));
     if (t.step == o.steps)
         for (const std::string &name : t.policy.optimiser.untouched())
             progress.say(name + ": no gradient has reached it in the whole run");
@@ -365,7 +396,7 @@ void Run::step() {
     tokens += r.tokens;
     const std::optional<HeldOut> valid = evaluated(r);
     if (logs) {
-        write_metrics(logs->metrics, t.step, r, r.tokens / took, valid);
+        write_metrics(logs->metrics, t.step, r, r.tokens / took, data.kinds(), valid);
         if (valid) write_load(logs->expert_load, t.step, r.load);
     }
     const bool more = r.terms.size() > 1;
@@ -460,13 +491,17 @@ int train(const TrainOptions &asked, const std::vector<std::string> &given) {
            " already");
     if (!o.out.empty()) folder.emplace(o.out, files_of_a_run);
 
+    const auto game = o.tokens.empty() ? load_game(o.data) : nullptr;
+    expect(!game || o.tokenizer.empty(), "--tokenizer ", o.tokenizer, ": ", o.data,
+           " is no text and has a vocabulary of its own");
     Tokenizer tokenizer =
-        load_tokenizer(run && fs::exists(o.out + "/tokenizer.json") ? o.out : tokenizer_of(o));
+        game ? game->tokenizer()
+             : load_tokenizer(run && fs::exists(o.out + "/tokenizer.json") ? o.out : tokenizer_of(o));
     expect(!run || !o.tokens.empty() || tokenizer.size() <= run->config.V, o.out, ": its tokenizer has ",
            tokenizer.size(), " tokens, its model's vocabulary only ", run->config.V);
     if (run) expect_memory_for(run->config, 4);
     Model model = run ? build(run->config) : starting_model(o, tokenizer);
-    Data data = open_data(o, model.c, std::move(tokenizer));
+    Data data = open_data(o, model.c, std::move(tokenizer), game);
     if (!run && !o.out.empty()) expect_no_other_tokenizer(o.out, data.tokenizer);
     expect_memory_for(model.c, 4, (double)data.batch * data.longest());
     const long frozen = freeze(model, o.freeze);

@@ -12,8 +12,18 @@ struct Losses {
     Tensor term(const std::string &name) const;          // absent: the model has no such term
 };
 Losses language_modelling(const Model &, const Batch &, Aux * = nullptr);                // V3 (24)(25), (17)
-double evaluate(const Model &, const std::vector<Examples> &,        // nats per token
-                const std::function<void(long batches)> &progress = {});
+struct Evaluation {
+    double nats = 0;                                     // per token
+    struct OfKind {
+        std::string name;
+        double nats, right;                            // right: share of targets that are the likeliest token
+    };
+    std::vector<OfKind> kinds = {};
+    const OfKind *kind(const std::string &name) const;   // null: there was none
+    std::string shown() const;                           // for people
+};
+Evaluation evaluate(const Model &, const std::vector<Examples> &,
+                    const std::function<void(long batches)> &progress = {});
 
 // ---- the optimiser
 double learning_rate(const TrainOptions &, long step);   // of step 0, 1, ...
@@ -50,7 +60,7 @@ struct StepReport {
     long tokens;
     std::vector<std::pair<std::string, double>> terms;
     std::vector<std::vector<int>> load;                  // tokens of each expert, router by router
-    double term(const std::string &name) const;          // 0 if there is none
+    double term(const std::string &name, double otherwise = 0) const;
 };
 double max_violation(const std::vector<std::vector<int>> &load);  // max_i c_i / mean c - 1, mean over routers
 

@@ -235,12 +235,12 @@ TEST_CASE("measures: nothing taken away is what evaluate says, to the bit") {
     Config c = shape();
     Model m = random_model(c);
     const auto batches = batches_of(c);
-    const double loss = evaluate(m, examples(batches));
+    const double loss = evaluate(m, examples(batches)).nats;
     CHECK(loss == Approx(plain_loss(m, c, batches, own(c)).loss).epsilon(loss_bar));
     CHECK(table_of("redundancy", m, batches).at("0/16", "loss") == loss);
     CHECK(table_of("fewer-experts", m, batches).at("K = 3", "loss") == loss);
     CHECK(table_of("without-shared", m, batches).at("as trained", "loss") == loss);
-    CHECK(evaluate(m, examples(batches)) == loss);       // and the model is what it was
+    CHECK(evaluate(m, examples(batches)).nats == loss);       // and the model is what it was
 }
 
 TEST_CASE("redundancy: the experts of the highest s are out, the rest is chosen by s + b, in both layers") {
@@ -297,7 +297,7 @@ TEST_CASE("without-shared: one more is routed; the control loses one routed expe
         idx.erase(idx.begin() + random.below(c.K_r));
         return idx;
     };
-    const double control = plain_loss(m, c, batches, one_less).loss, full = evaluate(m, examples(batches));
+    const double control = plain_loss(m, c, batches, one_less).loss, full = evaluate(m, examples(batches)).nats;
     CHECK(t.at("one routed off", "loss") == Approx(control).epsilon(loss_bar));
     CHECK(t.at("summary", "of_control") == Approx((off - full) / (control - full)).epsilon(1e-3));
 }
@@ -431,9 +431,9 @@ TEST_CASE("bigram: counts plus alpha, that alpha which foretells the training pa
         CHECK(t.at(item, "alpha") == alpha);
         CHECK(t.at(item, "counted") == 202);
         CHECK(t.at(item, "loss") == Approx(sum / targets));
-        CHECK(t.at(item, "more") == Approx(sum / targets - evaluate(m, examples(batches))));
+        CHECK(t.at(item, "more") == Approx(sum / targets - evaluate(m, examples(batches)).nats));
     }
-    CHECK(t.at("model", "loss") == evaluate(m, examples(batches)));
+    CHECK(t.at("model", "loss") == evaluate(m, examples(batches)).nats);
 }
 
 TEST_CASE("bigram: of a text with period 3 pairs say everything, single tokens nothing") {

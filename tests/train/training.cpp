@@ -418,13 +418,13 @@ TEST_CASE("training: the loss falls on stories with v3-nano, on held-out ones to
     for (int i = 0; i < 8; i++) {
         held_out[0].push_back({.ids = stories.corpus.valid.read(i * 32, 33)});
     }
-    const double before = evaluate(t.policy.model, held_out);
+    const double before = evaluate(t.policy.model, held_out).nats;
     StepReport first = {}, last = {};
     for (int step = 0; step < 60; step++) {
         last = t.train_step([&](long position) { return stories.read(position, 8, 32); });
         if (step == 0) first = last;
     }
-    const double after = evaluate(t.policy.model, held_out);
+    const double after = evaluate(t.policy.model, held_out).nats;
     INFO("lm ", first.term("lm"), " to ", last.term("lm"), ", mtp ", first.term("mtp"), " to ",
          last.term("mtp"), ", held out ", before, " to ", after);
     CHECK(first.term("lm") > 5.3);                               // ln 258 = 5.55
