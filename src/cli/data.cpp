@@ -96,7 +96,8 @@ struct Data {
         print(text);
     }
     void prepare_texts() {
-        expect(!given("--n"), "--n: does not go with --prepare");
+        for (const char *option : {"--n", "--game", "--context"})
+            expect(!given(option), option, ": does not go with --prepare");
         expect(!o.out.empty(), "--out: NAME.jsonl or a folder is needed for what is prepared");
         o.seed = seed;
         for (const std::string &weight : mix) {

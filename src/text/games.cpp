@@ -63,9 +63,9 @@ template <class P> double mixture(const Sample &s, int n, P probability) {
     return nats;
 }
 
-// Sparse Markov text: in each topic a token has eight successors, of weights 1, 1/2, ... 1/8.
+// Sparse Markov text: in each topic a token has four successors, of weights 1, 1/2, 1/3 and 1/4.
 struct Grammar {
-    static constexpr int topics = 16, n = 64, successors = 8;
+    static constexpr int topics = 16, n = 32, successors = 4;
     const Zipf weights = Zipf(successors, 1);
     std::vector<int> next;                               // (topics, n, successors)
     explicit Grammar(int world) {
@@ -378,7 +378,7 @@ const std::vector<GameOption> &game_options() {
         {"facts", "zipf", 0.7, 0, 4, false, "the k-th of a topic is told ~ k^-zipf"},
         {"facts", "grammar", 0.5, 0, 1, false, "share of sequences that are Markov text"},
         {"facts", "world", 1, 0, 1e9, true, "which facts, which grammar"},
-        {"factors", "told", 0, 0, 1, true, "1: a sequence begins with its factors' names"},
+        {"factors", "told", 1, 0, 1, true, "0: a sequence does not begin with its factors' names"},
         {"factors", "size", 1.5, 0, 10, false, "standard deviation of a table's logits"},
         {"factors", "world", 1, 0, 1e9, true, "which tables"},
         {"recall", "pairs", 8, 1, 4096, true, "of a key and a value"},

@@ -112,6 +112,38 @@ says 0 "batch INT:1..65536=8" train --help
 holds "with what can be chosen" -n "$(grep 'schedule {constant,cosine,multistep,wsd}=cosine' out)"
 refused "batch of 4194304 tokens, need memory" train --preset v3-nano --batch 65536 --steps 1
 
+# -------------------------------------------------------------------------------------------------------------- games
+game="train --preset llm-nano --context 24"
+says 0 "recall:keys=12: 192 tokens in 4 steps, a vocabulary of 24" $game --data recall:keys=12 --batch 2 --steps 4 --out game
+holds "its loss by kinds" -n "$(grep 'held out: .* nats per token; recall [0-9.]*, [0-9.]*% right; repeat' out)"
+holds "which is no text's" -z "$(grep 'bits per byte' out)"
+accepted train --resume --out game --steps 6
+cp -r game game-later
+holds "what it reads is known again" -z "$("$BINARY" train --resume --out game-later --steps 7 | grep 'is not what')"
+accepted $game --data facts --batch 1 --steps 3 --out one-by-one --eval-every 2
+holds "columns of kinds that a step has not" "$(cut -d, -f5,6 one-by-one/metrics.csv | tail -1 | grep -c '^[0-9.]*,$')" = 1
+holds "right in the log" -n "$(head -1 one-by-one/metrics.csv | grep 'valid_fact,valid_fact_right,valid_grammar')"
+says 0 "repeat: .* nats per token, .*% right" eval --model game --data recall:keys=12 --context 20
+says 0 "[0-9.]* nats per token, perplexity" eval --model game --data recall:keys=12
+says 0 "bits per byte" $game --data bytes --batch 2 --steps 1 --out letters
+says 0 "bits per byte, perplexity" eval --model letters --data bytes --context 20
+accepted generate --model game --prompt "k3 v5 k3" --max-tokens 2
+refused "eval: *\|--data facts: has 304 tokens, the model's vocabulary only 24" eval --model game --data facts
+refused "knows none of their letters" eval --model game --data stories
+refused "the tokenizer has 304 tokens, the model's vocabulary only 99" $game --data facts --set V=99 --steps 1
+refused "has a vocabulary of its own" $game --data facts --tokenizer bytes --steps 1
+refused "no token that ends a document" $game --data facts --documents apart --steps 1
+refused "facts:fact=1: no key 'fact'" $game --data facts:fact=1 --steps 1
+hinted "did you mean facts? it knows facts=8192 (how many there are)"
+refused "a context of 16 is too short for it; it needs 17" train --preset llm-nano --data recall --context 16 --steps 1
+refused "fakts: no such file or folder" $game --data fakts --steps 1
+hinted "or a game: facts factors recall needle bytes"
+says 0 "^k[0-9]* v[0-9]* .*k[0-9]* \[v[0-9]*\]" data --game recall --n 2
+holds "and what the best loss is" -n "$(grep 'repeat .*128 sequences, 64.0 targets each, at best [0-9.]* nats' err)"
+refused "fact: no such game" data --game fact
+refused "context: only goes with --game" data --context 9
+refused "game: does not go with --prepare" data --prepare text.txt --out x.jsonl --game facts
+
 # ------------------------------------------------------------------------------------ names, and other odd things
 printf '1 2 3\n4 5 6 7 8\n' >ids.txt
 says 0 "ids.txt: 12 tokens in 2 steps, 2 times the 6 there are" train --preset v3-nano --tokens ids.txt --batch 2 --steps 2

@@ -11,6 +11,7 @@
 
 #include "src/base/json.h"
 #include "src/base/safetensors.h"
+#include "src/text/games.h"
 #include "src/text/stories.h"
 #include "src/text/tokenizer.h"
 #include "src/infer/decoder.h"
@@ -431,6 +432,55 @@ TEST_CASE("training: the loss falls on stories with v3-nano, on held-out ones to
     CHECK(last.term("lm") < 3.2);
     CHECK(last.term("mtp") < 3.4);
     CHECK(after < 3.2);
+}
+
+TEST_CASE("evaluate: by kind, a model that is made to be right scores 1, one that is made wrong 0") {
+    const Model m = random_model(load_preset("v3-nano"));
+    Generation g;
+    g.sampling.temperature = 0, g.max_tokens = 8;
+    std::vector<Examples> batches;
+    double nats = 0;
+    for (int i = 0; i < 6; i++) {                        // what it says itself, and each time something else
+        Example e = {.ids = random_ints(5 + i, m.c.V, i), .weight = std::vector<real>(5 + i, 0), .kind = "own"};
+        const Sequences added = generate(m, {e.ids}, g);
+        for (int id : added[0]) e.ids.push_back(id), e.weight.push_back(1);
+        Example other = {.ids = e.ids, .weight = std::vector<real>(e.ids.size(), 0), .kind = "other"};
+        other.ids.back() = (other.ids.back() + 1) % m.c.V, other.weight.back() = 1;
+        Example both = e;
+        both.kind = "both", both.weight.assign(e.ids.size(), 0), both.weight.back() = 3;
+        Example wrong = other;
+        wrong.kind = "both";
+        batches.push_back({e, other});
+        batches.push_back({both, wrong, {.ids = e.ids}});
+        const NoGrad off;
+        nats += item(language_modelling(m, make_batch({other}, 0)).term("lm")) / 6;
+    }
+    const Evaluation all = evaluate(m, batches);
+    CHECK(all.kinds.size() == 3);
+    CHECK(all.kind("own")->right == 1);
+    CHECK(all.kind("other")->right == 0);
+    CHECK(all.kind("both")->right == doctest::Approx(0.75).epsilon(1e-6));
+    CHECK(all.kind("other")->nats == doctest::Approx(nats).epsilon(1e-5));
+    CHECK(!all.kind(""));
+}
+
+TEST_CASE("training: facts are learned by heart, and only what is asked is scored") {
+    const auto game = load_game("facts:facts=16,zipf=0,grammar=0");
+    Config c = load_preset("llm-nano");
+    c.V = game->V();
+    TrainOptions o = usual(80);
+    o.lr = 0.02;
+    Training t(o, initialised(c, seeded(1)));
+    StepReport r = {};
+    for (int step = 0; step < 80; step++)
+        r = t.train_step([&](long position) { return examples(*game, 1, position, 16, 3); });
+    CHECK(r.term("lm_fact") == doctest::Approx(r.loss));
+    const Evaluation e = evaluate(t.policy.model, held_out_examples(*game, 16, 3, 64));
+    INFO("loss ", r.loss, ", held out ", e.shown());
+    CHECK(e.kinds.size() == 1);
+    CHECK(e.kind("fact")->right == 1);
+    CHECK(e.kind("fact")->nats == doctest::Approx(e.nats).epsilon(1e-6));
+    CHECK(e.nats < 0.5);
 }
 
 TEST_CASE("training: the same seed gives the same bits, another seed does not") {
