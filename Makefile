@@ -46,6 +46,8 @@ lines:                          ## lines per floor, lengths of files and functio
 	@tests/tools/lines.py
 map: all                        ## notebooks/MAP.md: where is which equation
 	@./deepseek map --out notebooks/MAP.md
+scoreboard: all                 ## notebooks/SCOREBOARD.md: the papers' claims, and what the labs say of them
+	@./deepseek lab --scoreboard --out notebooks/SCOREBOARD.md
 pages: all                      ## the files, targets and commands that README and notebooks name are there
 	@tests/tools/pages.py deepseek
 tour: debug                     ## notebooks/DEBUGGING.md, tried in gdb (UPDATE=1 writes it anew)
@@ -70,4 +72,4 @@ clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc gpu-carry gpu-check mutants break reveal lint format lines map pages tour oracle nightly race signature fuzz bench ci clean help
+.PHONY: all deps demo test gradcheck debug asan nvcc gpu-carry gpu-check mutants break reveal lint format lines map scoreboard pages tour oracle nightly race signature fuzz bench ci clean help

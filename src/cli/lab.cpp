@@ -8,18 +8,20 @@
 #include "src/cli/verbs.h"
 #include "src/lab/engine.h"
 #include "src/lab/picture.h"
+#include "src/lab/scoreboard.h"
 
 namespace {
 struct LabVerb {
-    std::string name;
+    std::string name, results = "data/labs/results";
     LabOptions o;
-    bool list = false, json = false, show = false;
+    bool list = false, json = false, show = false, score = false;
     const CLI::App *verb = nullptr;
 
     void options(CLI::App &v) {
         verb = &v;
         v.add_option("name", name, "a lab, a file of one, or all (with --quick)")->type_name("NAME");
-        v.add_option("--out", o.out, "folder for its runs, tables and picture (runs/lab/NAME)");
+        v.add_option("--out", o.out,
+                     "folder for its runs, tables and picture (runs/lab/NAME); the file of --scoreboard");
         v.add_option("--seeds", o.seeds, "runs of each arm, instead of the lab's own number")
             ->check(between(1, 1000));
         v.add_option("--jobs", o.jobs, "runs at a time, of one thread each; 0: as many as there are cores")
@@ -29,6 +31,9 @@ struct LabVerb {
         v.add_flag("--show", show, "only what it claims, compares and demands");
         v.add_flag("--list", list, "the labs, their claims and minutes");
         v.add_flag("--json", json, "--list as JSON");
+        v.add_flag("--scoreboard", score, "the papers' headline claims, and what the labs say of them");
+        v.add_option("--results", results, "folder of verdicts, NAME/verdict.json, for --scoreboard")
+            ->capture_default_str();
     }
     void run();
 };
@@ -99,11 +104,21 @@ void run_one(const Lab &asked, LabOptions o) {
               << o.out << ": verdict.json, results.csv, curves.svg\n";
 }
 
+void write_scoreboard(const std::string &results, const std::string &out) {
+    std::vector<Lab> labs;
+    for (const std::string &name : lab_names()) labs.push_back(load_lab(name));
+    const std::string page = scoreboard(headline_claims(), labs, results);
+    if (out.empty()) std::cout << page;
+    else write_atomically(out, page);
+}
+
 void LabVerb::run() {
-    const int asked = list + !name.empty();
-    expect(asked == 1, asked ? "--list: of all labs, without a name" : "a lab's name, or --list, is needed");
+    const int asked = list + score + !name.empty();
+    expect(asked == 1, asked ? "--list, --scoreboard: of all labs, one of the two, without a name"
+                             : "a lab's name, --list, or --scoreboard, is needed");
     expect(!json || list, "--json goes with --list");
     if (list) return list_labs(json);
+    if (score) return write_scoreboard(results, o.out);
     if (name != "all") return show ? show_lab(load_lab(name)) : run_one(load_lab(name), o);
     expect(o.quick, "all: only with --quick; in full they take hours, one by one");
     expect(o.out.empty(), "all: each lab has a folder of its own; --out is of one");

@@ -164,6 +164,16 @@ static Json numbers(const std::map<long, double> &by_seed) {
     return json;
 }
 
+Json arms_json(const Lab &lab) {
+    Json json = Json::object();
+    for (const Arm &arm : lab.arms) {
+        std::string words;
+        for (const std::string &word : arm.train) words += (words.empty() ? "" : " ") + word;
+        json[arm.name] = words;
+    }
+    return json;
+}
+
 Json verdict_json(const Lab &lab, const Results &results, const Judgement &judgement, double minutes) {
     Json json = {{"lab", lab.name},
                  {"claim", lab.claim},
@@ -186,11 +196,7 @@ Json verdict_json(const Lab &lab, const Results &results, const Judgement &judge
         json["metrics"][metric]["noise_floor"] = std::isfinite(floor) ? Json(floor) : Json(nullptr);
         for (const auto &[arm, seeds] : arms) json["metrics"][metric][arm] = numbers(seeds);
     }
-    for (const Arm &arm : lab.arms) {
-        std::string words;
-        for (const std::string &word : arm.train) words += (words.empty() ? "" : " ") + word;
-        json["arms"][arm.name] = words;
-    }
+    json["arms"] = arms_json(lab);
     const std::string cpu = first_line_of("sed -n 's/^model name.*: //p' /proc/cpuinfo 2>/dev/null");
     json["machine"] = cat(cpu.empty() ? "unknown" : cpu, ", ", std::thread::hardware_concurrency(), " cores");
     json["commit"] = first_line_of("git rev-parse --short HEAD 2>/dev/null");

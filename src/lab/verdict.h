@@ -38,4 +38,5 @@ double noise_floor(const Lab &, const Results &, const std::string &metric);
 
 std::string table_of(const Lab &, const Results &, const Judgement *);       // for a terminal
 std::string results_csv(const Results &);                // arm,seed,metric,value
+Json arms_json(const Lab &);                            // arm: the words that it trains with
 Json verdict_json(const Lab &, const Results &, const Judgement &, double minutes);

@@ -59,7 +59,7 @@ check "quick writes no verdict" [ ! -e quick/verdict.json ]
 says 0 "inconclusive (it would take fewer than three seeds" small.lab --seeds 2 --out two
 match=-qi
 refused "no lab or file 'nothing'" nothing
-refused "or --list, is needed"
+refused "--scoreboard, is needed"
 refused "only with --quick" all
 refused "goes with --list" small.lab --json
 refused "without a name" small.lab --list

@@ -9,13 +9,15 @@ import re
 import subprocess
 import sys
 
+from mutants import test_like
+
 # Floors, lowest first, each with the floors directly below it. A file includes its own floor and lower ones; cpu and
 # cuda do not know each other, text and lean know no tensors. src/NAME/ is floor NAME; the top level's files have one too.
 BELOW = {'base': [], 'tensor': ['base'], 'cpu': ['tensor'], 'cuda': ['tensor'], 'text': ['base'], 'model': ['tensor'],
          'train': ['model', 'text'], 'infer': ['train'], 'rl': ['infer'], 'lean': ['base'], 'lab': ['rl', 'lean'],
          'cli': ['lab', 'cpu', 'cuda'], 'tests': ['cli']}
 TOP = {'deepseek.h': 'model', 'deepseek.cpp': 'model', 'deepseek.cu': 'cuda', 'tokenizer.cpp': 'text',
-       'train.cpp': 'train', 'infer.cpp': 'infer', 'presets.inc': 'model', 'labs.inc': 'lab'}
+       'train.cpp': 'train', 'infer.cpp': 'infer', 'presets.inc': 'model', 'labs.inc': 'lab', 'claims.inc': 'lab'}
 
 # What code may not say: pattern, which files, why.
 CODE = [
@@ -132,6 +134,15 @@ def check_order():
             yield cuda, 1, f'not the ops of {cpu} in their order: {(order[1] + ["nothing"])[at]} where {(order[0] + ["nothing"])[at]} should be'
 
 
+def check_claims():
+    """A claim that a test checks names one that there is. To doctest a comma begins another pattern."""
+    claims, exists = 'data/labs/claims.txt', test_like()
+    for at, line in lines_of(open(claims, encoding='utf-8').read()):
+        for test in re.findall(r'^[^#]*\| test (.+)$', line):
+            if ',' in test or not exists(test):
+                yield claims, at, f'no test is called "{test}"'
+
+
 def print_floors(sources):
     count = {}
     for path in sources:
@@ -156,7 +167,7 @@ def main():
         text = open(path, encoding='utf-8').read()
         checks = [check_texts, check_includes, check_code, check_lines] if is_code(path) else [check_texts]
         found += [(path, *wrong) for check in checks for wrong in check(path, text)]
-    found += check_order()
+    found += [*check_order(), *check_claims()]
     for path, at, why in sorted(set(found)):
         print(f'{path}:{at}: {why}')
     print(f'lint: {len(sources)} files of code, {len(texts) - len(sources)} of text: {len(found) or "nothing"} found', flush=True)

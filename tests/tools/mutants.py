@@ -80,17 +80,25 @@ def planted(m):
     return '\n'.join(lines)
 
 
-def list_all():
+def test_like():
+    """Of a pattern: is there a test whose name it fits?"""
     sources = '\n'.join(p.read_text(encoding='utf-8') for p in Path('tests').rglob('*.cpp'))
     found = re.findall(r'(TEST_CASE|PARITY)\w*\(\s*(?:\w+,\s*)?((?:"(?:[^"\\]|\\.)*"\s*)+)', sources)
     names = [('parity: ' if macro == 'PARITY' else '') + re.sub(r'"\s*"|\\', '', name.strip())[1:-1] for macro, name in found]
-    wrong = 0
+
+    def exists(pattern):
+        like = re.compile(re.escape(pattern).replace(r'\*', '.*').replace(r'\?', '.'), re.I)
+        return any(map(like.fullmatch, names))
+    return exists
+
+
+def list_all():
+    exists, wrong = test_like(), 0
     for m in mutants():
         try:
             planted(m)
             for pattern in m['patterns']:
-                like = re.compile(re.escape(pattern).replace(r'\*', '.*').replace(r'\?', '.'), re.I)
-                if not any(map(like.fullmatch, names)):
+                if not exists(pattern):
                     raise Wrong(f'no test is called "{pattern}"')
         except Wrong as why:
             wrong += 1
@@ -256,12 +264,13 @@ def main(arguments):
         return hunt([a for a in arguments if a])
 
 
-os.chdir(Path(__file__).resolve().parents[2])
-os.environ['OMP_NUM_THREADS'] = '1'
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-try:
-    sys.exit(main(sys.argv[1:]))
-except KeyboardInterrupt:
-    sys.exit('\nmutants: stopped')
-except Wrong as why:
-    sys.exit(f'mutants: {why}')
+if __name__ == '__main__':
+    os.chdir(Path(__file__).resolve().parents[2])
+    os.environ['OMP_NUM_THREADS'] = '1'
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit('\nmutants: stopped')
+    except Wrong as why:
+        sys.exit(f'mutants: {why}')

@@ -93,6 +93,14 @@ def run_usage(binary):
     return ran
 
 
+def check_scoreboard(binary):
+    status, text = said(binary, 'lab', '--scoreboard')
+    if status != 0:
+        wrong.append(f'notebooks/SCOREBOARD.md: {text.strip()}')
+    elif text != open('notebooks/SCOREBOARD.md', encoding='utf-8').read():
+        wrong.append('notebooks/SCOREBOARD.md: is not what claims and results say: make scoreboard')
+
+
 def main():
     binary = os.path.abspath(sys.argv[1])
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../..'))
@@ -102,6 +110,7 @@ def main():
              if os.path.basename(p) not in ('LOG.md', 'MAP.md')]
     checked = sum(check_page(page, binary, targets, helps) for page in pages)
     check_equations()
+    check_scoreboard(binary)
     ran = run_usage(binary)
     print('\n'.join(wrong + [f'pages: {checked} names and commands of {len(pages)} pages looked at, {ran} commands run: {len(wrong) or "nothing"} wrong']))
     return len(wrong) > 0
