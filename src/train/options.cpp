@@ -62,10 +62,11 @@ const std::vector<TrainOption> &train_options() {
         path("init", &O::init, "start from a checkpoint's weights and tokenizer; weights it lacks are new"),
         row("set", &O::set, "field=value of the configuration (repeatable)", fixed),
         row("freeze", &O::freeze, "weights that stay as they are, like blocks.0.* (repeatable)", fixed),
-        path("data", &O::data,
-             "stories; a text, a .jsonl of texts, or a folder (ids are kept in ~/.cache/deepseek); or a game, "
-             "like facts:zipf=1 (`deepseek data --game facts` shows it)",
-             names_of_data()),
+        path(
+            "data", &O::data,
+            "stories; a text, a .jsonl of texts, or a folder (ids are kept in ~/.cache/deepseek); or a game, "
+            "like facts:zipf=1 (`deepseek data --game facts` shows it)",
+            names_of_data()),
         path("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data"),
         path("tokenizer", &O::tokenizer, "bytes (the default), or a tokenizer.json or its folder", {"bytes"}),
         row("documents", &O::documents, "may documents in one window see each other?", fixed, 0, 0,

@@ -7,7 +7,7 @@ TEST_CASE("command line: every verb and every option has a description and a lon
     CLI::App program;
     for (auto add :
          {add_tokenize, add_train, add_eval, add_generate, add_chat, add_data, add_export, add_config, add_op,
-           add_dump, add_check, add_tape, add_bench, add_map, add_measure, add_scaling, add_lab, add_lean})
+          add_dump, add_check, add_tape, add_bench, add_map, add_measure, add_scaling, add_lab, add_lean})
         add(program);
     std::vector<const CLI::App *> verbs;
     for (const CLI::App *verb : program.get_subcommands({})) {

@@ -297,7 +297,8 @@ TEST_CASE("without-shared: one more is routed; the control loses one routed expe
         idx.erase(idx.begin() + random.below(c.K_r));
         return idx;
     };
-    const double control = plain_loss(m, c, batches, one_less).loss, full = evaluate(m, examples(batches)).nats;
+    const double control = plain_loss(m, c, batches, one_less).loss,
+                 full = evaluate(m, examples(batches)).nats;
     CHECK(t.at("one routed off", "loss") == Approx(control).epsilon(loss_bar));
     CHECK(t.at("summary", "of_control") == Approx((off - full) / (control - full)).epsilon(1e-3));
 }

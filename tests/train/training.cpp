@@ -441,7 +441,8 @@ TEST_CASE("evaluate: by kind, a model that is made to be right scores 1, one tha
     std::vector<Examples> batches;
     double nats = 0;
     for (int i = 0; i < 6; i++) {                        // what it says itself, and each time something else
-        Example e = {.ids = random_ints(5 + i, m.c.V, i), .weight = std::vector<real>(5 + i, 0), .kind = "own"};
+        Example e = {
+            .ids = random_ints(5 + i, m.c.V, i), .weight = std::vector<real>(5 + i, 0), .kind = "own"};
         const Sequences added = generate(m, {e.ids}, g);
         for (int id : added[0]) e.ids.push_back(id), e.weight.push_back(1);
         Example other = {.ids = e.ids, .weight = std::vector<real>(e.ids.size(), 0), .kind = "other"};
