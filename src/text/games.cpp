@@ -98,8 +98,8 @@ struct Grammar {
     }
 };
 
-// A segment of 4 to 16 random tokens, again and again: what has been read must be found again by what it is, for
-// where it was differs.
+// A segment of 4 to 16 random tokens, again and again: what has been read must be found again by what it
+// is, for where it was differs.
 constexpr int shortest_period = 4, periods = 13;
 Sample repeats(Random &r, int V, int T) {
     Sample s = {.kind = "repeat"};
@@ -131,9 +131,9 @@ std::vector<int> choose(Random &r, int n, int of) {
 }  // namespace
 
 // ------------------------------------------------------------------------------------------------ [2] facts
-// a b r v, one fact after the other: v is a function of (a, b, r) that only parameters can keep. All facts of a
-// sequence are of one topic, and each topic has its own a's. Only v is asked, and only where the window has not
-// told the fact before: the book is closed.                                                 MoE, TriviaQA and NQ
+// a b r v, one fact after the other: v is a function of (a, b, r) that only parameters can keep. All facts
+// of a sequence are of one topic, and each topic has its own a's. Only v is asked, and only where the
+// window has not told the fact before: the book is closed.                          MoE, TriviaQA and NQ
 namespace {
 constexpr int n_a = 8, n_b = 64, n_r = 16, n_v = 64;     // a: of a topic
 constexpr int facts_of_a_topic = n_a * n_b * n_r, bits_of_a_topic = 13;
@@ -322,9 +322,9 @@ public:
 };
 
 // ------------------------------------------------------------------------------------------------ [5] bytes
-// "bakote likes dumi." Text of facts of which the k-th is told with a probability ~ 1/k: however long one has
-// read, there are some to learn that are rarer still, and the loss falls like a power law, as that of real text
-// does.                                                                                                LLM 3.2
+// "bakote likes dumi." Text of facts of which the k-th is told with a probability ~ 1/k: however long one
+// has read, there are some to learn that are rarer still, and the loss falls like a power law, as that of
+// real text does.                                                                            LLM 3.2
 class Bytes : public Game {
     static constexpr int bits_of_a_name = 18;
     const Zipf rank;
@@ -370,7 +370,7 @@ public:
 };
 }  // namespace
 
-// -------------------------------------------------------------- [6] options, and what all games have in common
+// ------------------------------------------------------------ [6] options, and what all games have in common
 const std::vector<GameOption> &game_options() {
     static const std::vector<GameOption> table = {
         {"facts", "facts", 8192, 16, facts_of_a_topic * Grammar::topics, true, "how many there are"},

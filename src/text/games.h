@@ -1,10 +1,10 @@
-// games.h: synthetic corpora whose rule is known, so that what a model can learn of them is, too:
-// --data NAME[:key=value,...]. facts (what parameters store), factors (what must be combined), recall and needle
+// games.h: synthetic corpora whose rule is known, so that what a model can learn of them is, too: --data
+// NAME[:key=value,...]. facts (what parameters store), factors (what must be combined), recall and needle
 // (what must be found in the context), bytes (text whose loss falls like a power law).
 //
-// A sequence is a pure function of (seed, index), so a game has no end. The world that its sequences tell of
-// (which facts hold, how the grammar goes on) depends on the key `world` alone: seeds differ in what they tell,
-// and what is held out are other sequences of the same world, from a random stream of their own.
+// A sequence is a pure function of (seed, index), so a game has no end. The world that its sequences tell
+// of (which facts hold, how the grammar goes on) depends on the key `world` alone: seeds differ in what
+// they tell, and what is held out are other sequences of the same world, from a random stream of their own.
 #pragma once
 #include <map>
 #include <memory>
@@ -43,7 +43,7 @@ public:
     std::string shown(const Sample &) const;             // in words; in brackets what is asked, if not all is
     Tokenizer tokenizer() const;                         // a token a word; blanks between them are nothing
 
-    // Nats of a sequence's targets, each by its weight, for one who knows the world and sees what comes before.
+    // Nats of a sequence's targets, each by its weight, for one who knows the world and sees the past.
     virtual double optimum(const Sample &) const = 0;
     virtual ~Game() = default;
 
