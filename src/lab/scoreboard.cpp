@@ -130,9 +130,11 @@ static Result read_result(const std::string &path, const Lab &lab) {
         for (const auto &[arm, seeds] : JsonObject(arms, path).json.items()) {
             if (arm == "noise_floor") continue;
             const JsonObject values(seeds, path);
-            for (const auto &each : seeds.items())
-                results[metric][arm][std::stol(each.key())] =
-                    get_real(values, each.key().c_str(), -1e300, 1e300);
+            for (const auto &each : seeds.items()) {
+                long seed = 0;
+                parse(each.key(), seed);
+                results[metric][arm][seed] = get_real(values, each.key().c_str(), -1e300, 1e300);
+            }
         }
     const Result r = {judge(lab, results), get_real(verdict, "minutes", 0, 1e6),
                       get_string(verdict, "machine")};
@@ -156,27 +158,27 @@ static std::map<std::string, Result> read_results(const std::vector<Lab> &labs, 
 static const char *const head = R"(# Scoreboard
 
 What the papers claim, and what came of it here. `make scoreboard` writes this page from data/labs/claims.txt
-and data/labs/results; `make pages` fails where it says anything else.
+and data/labs/results/NAME/verdict.json; `make pages` fails where it says anything else.
 
-`deepseek lab NAME` makes an experiment again: it trains small models, each arm once a seed, and judges them by
-bars that were written down before the first run and are not moved after it; with `--show` it only prints them.
-Arms are paired by seed, there are three seeds or more, and only what exceeds two standard errors of the mean
-counts. "Ours" is each bar's mean over seeds, its standard error, and what it should be. The verdict is that on
-the worst bar, and about the effect in models of a million parameters, not about the paper's models:
+`deepseek lab NAME` makes an experiment again: it trains small models, each arm once a seed, and judges them
+by bars that were written down before the first run and are not moved after it; with `--show` it only prints
+them. Arms are paired by seed, there are three seeds or more, and only what exceeds two standard errors of the
+mean counts. "Ours" is each bar's mean over seeds, its standard error, and what it should be. The verdict is
+that on the worst bar, and about the effect in models of a million parameters, not about the paper's models:
 
-- *reproduced*: every bar holds; *not reproduced*: one is missed; *opposite*: one shows an effect of the other sign;
-  *inconclusive*: the seeds do not tell; *not run yet*: the lab is there, its result is not;
+- *reproduced*: every bar holds; *not reproduced*: one is missed; *opposite*: one shows an effect of the other
+  sign; *inconclusive*: the seeds do not tell; *not run yet*: the lab is there, its result is not;
 - *tested*: no matter of seeds: a test of `make test` checks it;
 - *not here*: cannot be tried at this size, and why; *no lab yet*: could be, but is not.
 
 )";
 
 namespace {
-struct Row { std::string ours, verdict, link, command, minutes; };
+struct Row { std::string ours, verdict, command, minutes, picture; };
 struct Page {
     const std::vector<Lab> &labs;
+    std::string folder;
     std::map<std::string, Result> results;
-    std::string folder;                                  // of the results, as notebooks/ sees it
     std::vector<std::string> machines;                   // the footnotes
     Row row(const Claim &);
     void tried(const Claim &, const Result &, Row &);
@@ -198,14 +200,16 @@ void Page::tried(const Claim &c, const Result &r, Row &row) {
     size_t machine = std::find(machines.begin(), machines.end(), r.machine) - machines.begin();
     if (machine++ == machines.size()) machines.push_back(r.machine);
     row.minutes = cat(r.minutes, " [^", machine, "]");
+    const fs::path picture = fs::path(folder) / c.lab / "curves.svg";
+    if (fs::exists(picture)) row.picture = (".." / picture).string();          // as notebooks/ sees it
 }
 
 Row Page::row(const Claim &c) {
-    if (!c.test.empty()) return {"", "tested", "", "build/release/tests -tc=\"" + c.test + "\"", ""};
+    if (!c.test.empty()) return {"", "tested", "build/release/tests -tc=\"" + c.test + "\"", "", ""};
     if (!c.reason.empty()) return {c.reason, "not here", "", "", ""};
     if (c.lab.empty()) return {"", "no lab yet", "", "", ""};
     const Lab &lab = *std::find_if(labs.begin(), labs.end(), [&](const Lab &l) { return l.name == c.lab; });
-    Row row = {"", "not run yet", "", "deepseek lab " + c.lab, cat("about ", lab.minutes)};
+    Row row = {"", "not run yet", "deepseek lab " + c.lab, cat("about ", lab.minutes), ""};
     if (const auto result = results.find(c.lab); result != results.end()) tried(c, result->second, row);
     return row;
 }
@@ -213,21 +217,19 @@ Row Page::row(const Claim &c) {
 std::string scoreboard(const std::vector<Paper> &papers, const std::vector<Lab> &labs,
                        const std::string &results) {
     check(papers, labs);
-    Page page = {labs, read_results(labs, results), (fs::path("..") / results).string(), {}};
+    Page page = {labs, results, read_results(labs, results), {}};
     std::map<std::string, int> count;
     int claims = 0;
     std::ostringstream tables;
     for (const Paper &paper : papers) {
         tables << "\n## " << paper.tag << ": " << paper.name
-               << "\n\n| claim | the paper's figure | ours | verdict | command | minutes "
-                  "|\n|---|---|---|---|---|---|\n";
+               << "\n\n| claim | the paper's figure | ours | verdict | command | minutes |\n"
+               << "|---|---|---|---|---|---|\n";
         for (const Claim &c : paper.claims) {
             const Row row = page.row(c);
-            const std::string picture = cat(c.lab, "/curves.svg");
-            const bool shown = page.results.count(c.lab) && exists(cat(results, "/", picture));
             count[row.verdict]++, claims++;
             tables << "| " << c.says << " (" << c.where << ") | " << c.figure << " | " << row.ours << " | "
-                   << (shown ? cat("[", row.verdict, "](", page.folder, "/", picture, ")") : row.verdict)
+                   << (row.picture.empty() ? row.verdict : "[" + row.verdict + "](" + row.picture + ")")
                    << " | " << (row.command.empty() ? "" : "`" + row.command + "`") << " | " << row.minutes
                    << " |\n";
         }

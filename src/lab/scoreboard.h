@@ -5,7 +5,7 @@
 
 #include "src/lab/lab.h"
 
-struct Claim {                                          // tried by at most one of lab, test and reason not to
+struct Claim {                                           // at most one of lab, test, reason is there
     std::string says, where, figure, lab, test, reason;
     std::vector<std::string> bars;                       // those of the lab that count; none: all
 };

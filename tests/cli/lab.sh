@@ -63,6 +63,12 @@ refused "--scoreboard, is needed"
 refused "only with --quick" all
 refused "goes with --list" small.lab --json
 refused "without a name" small.lab --list
+refused "without a name" small.lab --scoreboard
+says 0 "not run yet" --scoreboard
+check "the scoreboard as a file" "$BINARY" lab --scoreboard --out board.md
+check "it is the same" cmp -s board.md <("$BINARY" lab --scoreboard)
+mkdir -p results/nothing
+refused "results/nothing: is no lab's" --scoreboard --results results
 sed 's/last(valid_nats)/last(valid_nuts)/' small.lab >lost.lab
 refused "no column 'valid_nuts'" lost.lab --quick --out lost
 hinted "valid_nats"

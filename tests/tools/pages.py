@@ -2,7 +2,7 @@
 """Are the pages true? Of README.md, CONTRIBUTING.md and notebooks/*.md (LOG.md is a diary: what it says was true then):
 every file they name exists, every `make TARGET` is one, and every `deepseek VERB --option` has that verb and option.
 README's equations stand in deepseek.cpp under their tags; its section "Using it" is run, line by line, with two steps
-for each training. NAME and NN in a path stand for any.
+for each training. NAME and NN in a path stand for any. notebooks/SCOREBOARD.md is what `deepseek lab --scoreboard` says.
 
     tests/tools/pages.py BINARY
 """
