@@ -248,8 +248,7 @@ class Recall : public Game {
     int pairs, n, first_value;                           // n keys, and as many values
 
 public:
-    explicit Recall(std::map<std::string, double> k)
-        : Game(k), pairs((int)k["pairs"]), n((int)k["keys"]) {
+    explicit Recall(std::map<std::string, double> k) : Game(k), pairs((int)k["pairs"]), n((int)k["keys"]) {
         expect(pairs <= n, pairs, " pairs of ", n, " keys");
         kinds = {"recall", "repeat"};
         shortest = 2 * pairs + 1;

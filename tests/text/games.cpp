@@ -67,7 +67,8 @@ TEST_CASE("games: a sequence is a function of seed and index, whatever was read 
     }
 }
 
-TEST_CASE("games: sequences are as long as they should be, of the vocabulary, of a known kind, and ask something") {
+TEST_CASE(
+    "games: sequences are as long as they should be, of the vocabulary, of a known kind, and ask something") {
     for (const std::string &name : game_names())
         for (int T : {40, 63, 64, 200}) {
             const auto game = load_game(name);
@@ -80,8 +81,9 @@ TEST_CASE("games: sequences are as long as they should be, of the vocabulary, of
                 for (size_t j = 1; j < s.ids.size(); j++) any |= asked(s, j);
                 CHECK(any);
                 for (int id : s.ids) CHECK((id >= 0 && id < game->V()));
-                CHECK((game->kinds.empty() ? s.kind.empty()
-                                           : std::count(game->kinds.begin(), game->kinds.end(), s.kind) == 1));
+                CHECK((game->kinds.empty()
+                           ? s.kind.empty()
+                           : std::count(game->kinds.begin(), game->kinds.end(), s.kind) == 1));
             }
         }
 }
@@ -116,7 +118,9 @@ TEST_CASE("games: what is wrong with a name, a key or a value is said, and what 
     for (const char *none : {"stories", "fact", "facts.txt", "", "./facts"}) CHECK(!load_game(none));
     const auto cause = [](const char *data) { return refusal([&] { load_game(data); }).cause; };
     CHECK(cause("facts:fact=3") == "facts:fact=3: no key 'fact'");
-    CHECK(refusal([] { load_game("facts:fact=3"); }).hint.starts_with("did you mean facts? it knows facts=8192"));
+    CHECK(refusal([] {
+              load_game("facts:fact=3");
+          }).hint.starts_with("did you mean facts? it knows facts=8192"));
     CHECK(cause("recall:world=2") == "recall:world=2: no key 'world'");
     CHECK(cause("facts:zipf") == "facts:zipf: 'zipf' is not KEY=VALUE");
     CHECK(cause("facts:zipf=") == "facts:zipf=: '' is no number");
@@ -127,8 +131,9 @@ TEST_CASE("games: what is wrong with a name, a key or a value is said, and what 
     CHECK(cause("facts:facts=1000") == "facts:facts=1000: facts 1000 is not a multiple of the 16 topics");
     CHECK(cause("recall:pairs=9,keys=8") == "recall:pairs=9,keys=8: 9 pairs of 8 keys");
     CHECK(cause("needle:repeats=0.6,grammar=0.6").ends_with("are shares, and more than 1 together"));
-    for (const char *edge : {"facts:grammar=0", "facts:grammar=1", "needle:repeats=1,grammar=0", "bytes:noise=1",
-                             "needle:needles=32", "facts:facts=16", "facts:facts=131072", "bytes:facts=1"})
+    for (const char *edge :
+         {"facts:grammar=0", "facts:grammar=1", "needle:repeats=1,grammar=0", "bytes:noise=1",
+          "needle:needles=32", "facts:facts=16", "facts:facts=131072", "bytes:facts=1"})
         for (long i = 0; i < 3; i++) CHECK(load_game(edge)->sample(1, i, 66).ids.size() == 67);
     CHECK(refusal([] { load_game("recall")->sample(1, 0, 16); }).cause ==
           "recall: a context of 16 is too short for it; it needs 17");
@@ -154,7 +159,8 @@ double all_continuations(const Game &game, Sample s, int first, int n) {
 }  // namespace
 
 TEST_CASE("games: the best prediction is a probability: over all continuations it sums to 1") {
-    const auto facts = load_game("facts"), factors = load_game("factors:told=0"), recall = load_game("recall");
+    const auto facts = load_game("facts"), factors = load_game("factors:told=0"),
+               recall = load_game("recall");
     const int first = facts->V() - 32;
     CHECK(facts->words[first] == "w0");
     CHECK(all_continuations(*facts, {.kind = "grammar"}, first, 32) == doctest::Approx(1).epsilon(1e-9));
@@ -177,7 +183,8 @@ TEST_CASE("games: tokens are as frequent as the best prediction says") {
             if (s.ids[0] == first + 3) seen[s.ids[1] - first]++;
         }
         for (int y = 0; y < n; y++)
-            p.push_back(std::exp(-game->optimum({.ids = {first + 3, first + y}, .kind = game->kinds.back()})));
+            p.push_back(
+                std::exp(-game->optimum({.ids = {first + 3, first + y}, .kind = game->kinds.back()})));
         INFO(name, ": ", chi_square(seen, p));
         CHECK(chi_square(seen, p) < surprising);
     }
@@ -217,7 +224,8 @@ TEST_CASE("factors: who is told the factors is told which of 512 combinations it
 }
 
 // ----------------------------------------------------------------------------------------------------- facts
-TEST_CASE("facts: each is told once a window asks for it, agrees with the table, and is of the sequence's topic") {
+TEST_CASE(
+    "facts: each is told once a window asks for it, agrees with the table, and is of the sequence's topic") {
     const auto game = load_game("facts:facts=1024,grammar=0");
     std::map<std::vector<int>, int> table;
     for (int k = 0; k < 1024; k++) {
@@ -275,7 +283,8 @@ TEST_CASE("facts: 131,072 are all different, their values are spread evenly, and
 
 // -------------------------------------------------------------------------------------------- recall, needle
 TEST_CASE("recall and needle: every answer stands in the context, and is found by five lines") {
-    for (const char *name : {"recall", "recall:pairs=3,keys=5", "needle", "needle:needles=5", "needle:depth=0"}) {
+    for (const char *name :
+         {"recall", "recall:pairs=3,keys=5", "needle", "needle:needles=5", "needle:depth=0"}) {
         const auto game = load_game(name);
         int answered = 0;
         for (long i = 0; i < 400; i++) {
@@ -326,7 +335,8 @@ TEST_CASE("recall: half of the sequences repeat a segment of 4 to 16 tokens, eac
     CHECK(chi_square(periods, std::vector<double>(13, 1.0 / 13)) < surprising);
 }
 
-TEST_CASE("needle: the one that is asked lies at its depth, whatever the length; the last token alone is asked") {
+TEST_CASE(
+    "needle: the one that is asked lies at its depth, whatever the length; the last token alone is asked") {
     for (const auto &[depth, at] : std::map<std::string, double>{{"0", 0}, {"0.25", 0.25}, {"1", 1}}) {
         const auto game = load_game("needle:needles=1,repeats=0,grammar=0,depth=" + depth);
         for (int T : {30, 1000}) {
