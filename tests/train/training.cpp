@@ -434,7 +434,7 @@ TEST_CASE("training: the loss falls on stories with v3-nano, on held-out ones to
     CHECK(after < 3.2);
 }
 
-TEST_CASE("evaluate: by kind, a model that is made to be right scores 1, one that is made wrong 0") {
+TEST_CASE("evaluate: by kind, a model that is made to be right scores 1, and 0 where it is wrong") {
     const Model m = random_model(load_preset("v3-nano"));
     Generation g;
     g.sampling.temperature = 0, g.max_tokens = 8;
