@@ -9,7 +9,6 @@
 #include "src/infer/chat.h"
 #include "src/model/huggingface.h"
 #include "src/text/corpus.h"
-#include "src/text/games.h"
 #include "src/train/training.h"
 
 namespace {
@@ -34,13 +33,8 @@ struct Eval {
         const Tokenizer tokenizer = tokenizer_of(m, model);
         expect(context <= m.c.context, "--context ", context, ": the model's longest sequence is ",
                m.c.context);
-        const int T = context ? context : m.c.context;
-        const auto game = load_game(data);
-        expect(!game || game->V() <= m.c.V, "--data ", data, ": has ", game->V(),
-               " tokens, the model's vocabulary only ", m.c.V);
-        const Corpus corpus = game ? Corpus() : load_corpus(data, tokenizer, 1);
-        const auto batches =
-            game ? held_out_examples(*game, batch, T) : examples(held_out_windows(corpus, batch, T));
+        const Corpus corpus = load_corpus(data, tokenizer, 1);
+        const auto batches = held_out_examples(corpus, batch, context ? context : m.c.context);
         double targets = 0;
         for (const Examples &list : batches) targets += make_batch(list, 0).divisor;
         std::optional<Progress> bar;
@@ -53,9 +47,8 @@ struct Eval {
             throw std::runtime_error(
                 cat(model, ": its loss is no number: weights, or what they make, overflow"));
         printf("%.4f nats per token", e.nats);
-        if (!game || game->is_text)
-            printf(", %.4f bits per byte",
-                   e.nats / std::log(2.0) / (game ? 1 : corpus.valid_bytes_per_token));
+        const double bits = e.nats / std::log(2.0) / corpus.valid_bytes_per_token;
+        if (!std::isnan(bits)) printf(", %.4f bits per byte", bits);
         printf(", perplexity %.3f, on %.0f held-out tokens\n", std::exp(e.nats), targets);
         for (const auto &[name, nats, right] : e.kinds)
             printf("%s: %.4f nats per token, %.2f%% right\n", name.c_str(), nats, 100 * right);

@@ -7,6 +7,7 @@
 //
 //   [1] texts become tokens   [2] files, encoded only once   [3] tokens become windows
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -55,6 +56,21 @@ static Corpus stories(const Tokenizer &tokenizer, uint64_t seed) {
     }
     expect(c.valid.size() >= 2, "--data stories: the tokenizer knows none of their letters");
     c.valid_bytes_per_token = (double)bytes / c.valid.size();
+    return c;
+}
+
+std::vector<std::string> Corpus::kinds() const { return game ? game->kinds : std::vector<std::string>(); }
+
+static Corpus played(const std::shared_ptr<const Game> &game, const std::string &source,
+                     const Tokenizer &tokenizer, uint64_t seed) {
+    expect(game->V() <= tokenizer.size(), "--data ", source, ": has ", game->V(),
+           " tokens, the tokenizer only ", tokenizer.size());
+    Corpus c;
+    c.source = source;
+    c.seed = seed;
+    c.game = game;
+    c.next_story = 0;
+    c.valid_bytes_per_token = game->is_text ? 1 : NAN;
     return c;
 }
 
@@ -238,6 +254,7 @@ static Corpus files(const std::string &source, const Tokenizer &tokenizer, uint6
 
 Corpus load_corpus(const std::string &source, const Tokenizer &tokenizer, uint64_t seed) {
     if (source == "stories") return stories(tokenizer, seed);
+    if (const auto game = load_game(source)) return played(game, source, tokenizer, seed);
     if (!fs::exists(source))
         fail("--data " + source + ": no such file or folder",
              cat("or `stories`, the embedded corpus, or a game: ", format(game_names())));

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+class Game;
 struct Tokenizer;
 struct Mapping;
 struct Tokens {                                   // ids in memory, or a part of a mapped file that holds them
@@ -18,16 +19,19 @@ struct Tokens {                                   // ids in memory, or a part of
 struct Corpus {                           // tokens of a text, documents as the tokenizer begins and ends them
     std::string source;
     Tokens train, valid;
-    double valid_bytes_per_token = 1;
+    double valid_bytes_per_token = 1;                    // NaN: its tokens are no bytes
     uint64_t seed = 0;
     long next_story = -1;                     // of the embedded corpus, which grows as it is read; -1: a file
+    std::shared_ptr<const Game> game;         // in place of all tokens: games.h makes sequences
     std::vector<int> order;                              // of a file's windows in this round
     long order_round = -1;
+    std::vector<std::string> kinds() const;              // of a game's sequences
 };
 // The texts of a folder in the same order everywhere, or just this file. Hidden files and what is no text are
 // left out, and said; so are, silently, empty files.
 std::vector<std::string> texts_below(const std::string &path);
-Corpus load_corpus(const std::string &source, const Tokenizer &, uint64_t seed);    // stories | FILE | FOLDER
+Corpus load_corpus(const std::string &source, const Tokenizer &,
+                   uint64_t seed);                                           // stories | GAME | FILE | FOLDER
 using Sequences = std::vector<std::vector<int>>;
 Sequences read_sequences(const std::string &file, int V);                          // ids, one sequence a line
 // Windows number `position` .. position + B - 1 of T+1 tokens: consecutive, or, of a file,

@@ -13,7 +13,10 @@
 #include "src/base/text.h"
 #include "src/text/tokenizer.h"
 
-enum Stream : uint64_t { training = 31, held_out, grammar, facts, factors, names };       // of random numbers
+using Keys = std::map<std::string, double>;
+namespace stream {                                       // of random numbers
+enum : uint64_t { training = 31, held_out, grammar, facts, factors, names };
+}
 
 // ------------------------------------------------------------------------------- [1] what they are made of
 namespace {
@@ -37,7 +40,7 @@ int scrambled(int x, int bits, uint64_t seed) {
     const uint64_t mask = (1ull << bits) - 1;
     uint64_t y = x;
     for (uint64_t turn = 0; turn < 4; turn++) {
-        const uint64_t random = random_bits(seed, names, turn, bits);
+        const uint64_t random = random_bits(seed, stream::names, turn, bits);
         y = (y * (random | 1) + (random >> 32)) & mask;
         y ^= y >> (bits / 2);
     }
@@ -70,7 +73,7 @@ struct Grammar {
     std::vector<int> next;                               // (topics, n, successors)
     explicit Grammar(int world) {
         for (int i = 0; i < topics * n * successors; i++)
-            next.push_back((int)(random_bits(world, grammar, i, 0) % n));
+            next.push_back((int)(random_bits(world, stream::grammar, i, 0) % n));
     }
     const int *after(int topic, int x) const { return &next[(topic * n + x) * successors]; }
     std::vector<int> text(Random &r, int topic, int length) const {
@@ -98,8 +101,7 @@ struct Grammar {
     }
 };
 
-// A segment of 4 to 16 random tokens, again and again: what has been read must be found again by what it
-// is, for where it was differs.
+// A segment of 4 to 16 random tokens, again and again: it must be found by what it is, for where differs.
 constexpr int shortest_period = 4, periods = 13;
 Sample repeats(Random &r, int V, int T) {
     Sample s = {.kind = "repeat"};
@@ -128,13 +130,11 @@ std::vector<int> choose(Random &r, int n, int of) {
     all.resize(n);
     return all;
 }
-}  // namespace
 
 // ------------------------------------------------------------------------------------------------ [2] facts
 // a b r v, one fact after the other: v is a function of (a, b, r) that only parameters can keep. All facts
 // of a sequence are of one topic, and each topic has its own a's. Only v is asked, and only where the
-// window has not told the fact before: the book is closed.                          MoE, TriviaQA and NQ
-namespace {
+// sequence has not told the fact before: the book is closed.
 constexpr int n_a = 8, n_b = 64, n_r = 16, n_v = 64;     // a: of a topic
 constexpr int facts_of_a_topic = n_a * n_b * n_r, bits_of_a_topic = 13;
 }  // namespace
@@ -143,7 +143,7 @@ std::vector<int> fact(int world, int k) {
     const int topic = k % Grammar::topics;
     const int cell = scrambled(k / Grammar::topics, bits_of_a_topic, mix(world) + topic);
     const int a = topic * n_a + cell % n_a, b = cell / n_a % n_b, r = cell / n_a / n_b;
-    return {a, b, r, (int)(random_bits(world, facts, topic, cell) % n_v)};
+    return {a, b, r, (int)(random_bits(world, stream::facts, topic, cell) % n_v)};
 }
 
 namespace {
@@ -153,7 +153,7 @@ class Facts : public Game {
     int first_b, first_r, first_v, first_word;
 
 public:
-    explicit Facts(std::map<std::string, double> k)
+    explicit Facts(Keys k)
         : Game(k), grammar((int)k["world"]), rank((int)k["facts"] / Grammar::topics, k["zipf"]) {
         expect((int)k["facts"] % Grammar::topics == 0, "facts ", k["facts"], " is not a multiple of the ",
                Grammar::topics, " topics");
@@ -198,14 +198,14 @@ class Factors : public Game {
     }
 
 public:
-    explicit Factors(std::map<std::string, double> k) : Game(k) {
+    explicit Factors(Keys k) : Game(k) {
         kinds = {"factors"};
         add_words("w", n);
         if (k["told"])
             for (const char *factor : {"topic", "style", "format"}) add_words(factor, values);
         std::vector<double> e;                           // exp of the tables' entries: (3, values, n, n)
         for (int i = 0; i < 3 * values * n * n; i++)
-            e.push_back(std::exp(k["size"] * normal((uint64_t)k["world"], factors, i, 0)));
+            e.push_back(std::exp(k["size"] * normal((uint64_t)k["world"], stream::factors, i, 0)));
         for (int c = 0; c < combinations; c++)
             for (int x = 0; x < n; x++) {
                 double sum = 0;
@@ -243,12 +243,12 @@ public:
 constexpr int n_keys = 32;                               // and as many values
 
 // Pairs of keys and values, then keys again: the values of those are asked. Alone this stays at chance for
-// millions of tokens; beside repeats it is learned.                                              V2, recall
+// millions of tokens; beside repeats it is learned.
 class Recall : public Game {
     int pairs, n, first_value;                           // n keys, and as many values
 
 public:
-    explicit Recall(std::map<std::string, double> k) : Game(k), pairs((int)k["pairs"]), n((int)k["keys"]) {
+    explicit Recall(Keys k) : Game(k), pairs((int)k["pairs"]), n((int)k["keys"]) {
         expect(pairs <= n, pairs, " pairs of ", n, " keys");
         kinds = {"recall", "repeat"};
         shortest = 2 * pairs + 1;
@@ -276,14 +276,13 @@ public:
     }
 };
 
-// Keys with their values among Markov text; at the end one of the keys, and its value is asked. V2, needle
+// Keys with their values among Markov text; at the end one of the keys, and its value is asked.
 class Needle : public Game {
     const Grammar grammar;
     int needles, first_key, first_value;
 
 public:
-    explicit Needle(std::map<std::string, double> k)
-        : Game(k), grammar((int)k["world"]), needles((int)k["needles"]) {
+    explicit Needle(Keys k) : Game(k), grammar((int)k["world"]), needles((int)k["needles"]) {
         expect(k["repeats"] + k["grammar"] <= 1, "repeats and grammar are shares, and more than 1 together");
         kinds = {"needle", "repeat", "grammar"};
         shortest = 2 * needles + 2;
@@ -323,8 +322,7 @@ public:
 
 // ------------------------------------------------------------------------------------------------ [5] bytes
 // "bakote likes dumi." Text of facts of which the k-th is told with a probability ~ 1/k: however long one
-// has read, there are some to learn that are rarer still, and the loss falls like a power law, as that of
-// real text does.                                                                            LLM 3.2
+// has read, rarer ones are left to learn, and the loss falls like a power law, as that of real text does.
 class Bytes : public Game {
     static constexpr int bits_of_a_name = 18;
     const Zipf rank;
@@ -338,13 +336,13 @@ class Bytes : public Game {
         static const char *const relations[] = {"likes", "fears", "is in",   "comes from", "has",   "makes",
                                                 "sells", "is a",  "eats",    "knows",      "hides", "is near",
                                                 "sees",  "wants", "is with", "looks like"};
-        const uint64_t world = (uint64_t)key.at("world"), random = random_bits(world, facts, k, 1);
+        const uint64_t world = (uint64_t)key.at("world"), random = random_bits(world, stream::facts, k, 1);
         return cat(syllables(scrambled(k, bits_of_a_name, world), 3), " ", relations[random % 16], " ",
                    syllables(random >> 8, 2), ".\n");
     }
 
 public:
-    explicit Bytes(std::map<std::string, double> k) : Game(k), rank((int)k["facts"], k["zipf"]) {
+    explicit Bytes(Keys k) : Game(k), rank((int)k["facts"], k["zipf"]) {
         is_text = true;
         for (int b = 0; b < 128; b++) words.push_back(std::string(1, (char)b));
     }
@@ -371,8 +369,15 @@ public:
 }  // namespace
 
 // ------------------------------------------------------------ [6] options, and what all games have in common
-const std::vector<GameOption> &game_options() {
-    static const std::vector<GameOption> table = {
+namespace {
+struct Option {
+    const char *game, *name;
+    double value, low, high;
+    bool whole;
+    const char *help;
+};
+const std::vector<Option> &options() {
+    static const std::vector<Option> table = {
         {"facts", "facts", 8192, 16, facts_of_a_topic * Grammar::topics, true, "how many there are"},
         {"facts", "zipf", 0.7, 0, 4, false, "the k-th of a topic is told ~ k^-zipf"},
         {"facts", "grammar", 0.5, 0, 1, false, "share of sequences that are Markov text"},
@@ -396,14 +401,12 @@ const std::vector<GameOption> &game_options() {
     return table;
 }
 
-std::vector<std::string> game_names() { return {"facts", "factors", "recall", "needle", "bytes"}; }
-
 // The game's keys as they are given, the others as in the table.
-static std::map<std::string, double> keys_of(const std::string &game, const std::string &given) {
-    std::map<std::string, double> keys;
+Keys keys_of(const std::string &game, const std::string &given) {
+    Keys keys;
     std::vector<std::string> known;
     std::string all;
-    for (const GameOption &o : game_options()) {
+    for (const Option &o : options()) {
         if (o.game != game) continue;
         keys[o.name] = o.value;
         known.push_back(o.name);
@@ -414,9 +417,9 @@ static std::map<std::string, double> keys_of(const std::string &game, const std:
     for (std::string pair; std::getline(pairs, pair, ',');) {
         const size_t equals = pair.find('=');
         const std::string name = pair.substr(0, equals);
-        const auto o = std::find_if(game_options().begin(), game_options().end(),
-                                    [&](const GameOption &o) { return o.game == game && o.name == name; });
-        if (o == game_options().end()) fail(cat("no key '", name, "'"), did_you_mean(name, known, all));
+        const auto o = std::find_if(options().begin(), options().end(),
+                                    [&](const Option &o) { return o.game == game && o.name == name; });
+        if (o == options().end()) fail(cat("no key '", name, "'"), did_you_mean(name, known, all));
         expect(equals != pair.npos, "'", pair, "' is not KEY=VALUE");
         expect(seen.insert(name).second, name, " is there twice");
         double &x = keys[name];
@@ -428,28 +431,37 @@ static std::map<std::string, double> keys_of(const std::string &game, const std:
     return keys;
 }
 
-template <class G> static std::shared_ptr<Game> make(const std::map<std::string, double> &keys) {
-    return std::make_shared<G>(keys);
+template <class G> std::shared_ptr<Game> make(const Keys &keys) { return std::make_shared<G>(keys); }
+struct Entry {
+    const char *name;
+    std::shared_ptr<Game> (*make)(const Keys &);
+};
+constexpr Entry games[] = {{"facts", make<Facts>},
+                           {"factors", make<Factors>},
+                           {"recall", make<Recall>},
+                           {"needle", make<Needle>},
+                           {"bytes", make<Bytes>}};
+}  // namespace
+
+std::vector<std::string> game_names() {
+    std::vector<std::string> names;
+    for (const Entry &g : games) names.push_back(g.name);
+    return names;
 }
 
 std::shared_ptr<const Game> load_game(const std::string &data) {
-    static const std::map<std::string, std::shared_ptr<Game> (*)(const std::map<std::string, double> &)>
-        games = {{"facts", make<Facts>},
-                 {"factors", make<Factors>},
-                 {"recall", make<Recall>},
-                 {"needle", make<Needle>},
-                 {"bytes", make<Bytes>}};
     const size_t colon = data.find(':');
-    const std::string name = data.substr(0, colon);
-    const auto found = games.find(name);
-    if (found == games.end()) return nullptr;
-    try {
-        const auto game = found->second(keys_of(name, colon == data.npos ? "" : data.substr(colon + 1)));
-        game->name = name;
-        return game;
-    } catch (const Error &e) {
-        fail(cat(data, ": ", e.what()), e.hint);
+    for (const Entry &g : games) {
+        if (data.substr(0, colon) != g.name) continue;
+        try {
+            const auto game = g.make(keys_of(g.name, colon == data.npos ? "" : data.substr(colon + 1)));
+            game->name = g.name;
+            return game;
+        } catch (const Error &e) {
+            fail(cat(data, ": ", e.what()), e.hint);
+        }
     }
+    return nullptr;
 }
 
 int Game::add_words(const std::string &stem, int n) {
@@ -463,10 +475,10 @@ Sample Game::played(Random r, long index, int T, bool training) const {
     return play(r, index, T, training);
 }
 Sample Game::sample(uint64_t seed, long index, int T) const {
-    return played({random_bits(seed, training, index, 0)}, index, T, true);
+    return played({random_bits(seed, stream::training, index, 0)}, index, T, true);
 }
 Sample Game::held_out(long index, int T) const {
-    return played({random_bits(0, ::held_out, index, 0)}, index, T, false);
+    return played({random_bits(0, stream::held_out, index, 0)}, index, T, false);
 }
 
 std::string Game::shown(const Sample &s) const {

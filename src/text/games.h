@@ -1,10 +1,12 @@
-// games.h: synthetic corpora whose rule is known, so that what a model can learn of them is, too: --data
-// NAME[:key=value,...]. facts (what parameters store), factors (what must be combined), recall and needle
-// (what must be found in the context), bytes (text whose loss falls like a power law).
+// games.h: synthetic corpora whose rule is known, and so the best that a model can do:
+// --data NAME[:key=value,...].
+//
+//   facts    what parameters must store             recall, needle   what must be found in the context
+//   factors  what must be combined                  bytes            text whose loss falls like a power law
 //
 // A sequence is a pure function of (seed, index), so a game has no end. The world that its sequences tell
 // of (which facts hold, how the grammar goes on) depends on the key `world` alone: seeds differ in what
-// they tell, and what is held out are other sequences of the same world, from a random stream of their own.
+// they tell of it, and what is held out are sequences from a random stream of their own.
 #pragma once
 #include <map>
 #include <memory>
@@ -19,21 +21,12 @@ struct Sample {                                          // a sequence, and what
     std::vector<int> ids = {};
     std::vector<real> weight = {};                       // of each token as a target; empty: 1 each
     std::string kind = {};                               // its loss is reported apart; empty: it is not
-    int topic = -1;
+    int topic = -1;                                    // what it is about; of factors: (topic, style, format)
 };
-
-struct GameOption {
-    const char *game, *name;
-    double value, low, high;
-    bool whole;
-    const char *help;
-};
-const std::vector<GameOption> &game_options();
-std::vector<std::string> game_names();
 
 class Game {
 public:
-    std::string name;
+    std::string name;                                    // facts, ...
     std::vector<std::string> words;                      // id -> what the token is called
     std::vector<std::string> kinds;                      // that its sequences may have
     bool is_text = false;                                // words are bytes
@@ -43,23 +36,21 @@ public:
     std::string shown(const Sample &) const;             // in words; in brackets what is asked, if not all is
     Tokenizer tokenizer() const;                         // a token a word; blanks between them are nothing
 
-    // Nats of a sequence's targets, each by its weight, for one who knows the world and sees the past.
+    // Nats of all its targets, by their weights, for one who knows the world and sees what comes before.
     virtual double optimum(const Sample &) const = 0;
     virtual ~Game() = default;
 
 protected:
     std::map<std::string, double> key;
-    int shortest = 1;                                    // context
+    int shortest = 1;                                    // context that it needs
     explicit Game(const std::map<std::string, double> &key) : key(key) {}
     virtual Sample play(Random &, long index, int T, bool training) const = 0;
     int add_words(const std::string &stem, int n);       // the first one's id
 
 private:
     Sample played(Random, long index, int T, bool training) const;
-    friend std::shared_ptr<const Game> load_game(const std::string &);
 };
 
-// Null: NAME is none of a game.
-std::shared_ptr<const Game> load_game(const std::string &data);
-
+std::shared_ptr<const Game> load_game(const std::string &data);    // NAME[:key=value,...]; null: no such NAME
+std::vector<std::string> game_names();
 std::vector<int> fact(int world, int k);                 // of the game `facts`: a, b, r, v

@@ -20,18 +20,20 @@ std::vector<Examples> examples(const std::vector<std::vector<std::vector<int>>> 
 
 static Example example(const Sample &s) { return {.ids = s.ids, .weight = s.weight, .kind = s.kind}; }
 
-Examples examples(const Game &game, uint64_t seed, long position, int B, int T) {
+Examples examples(Corpus &c, const Tokenizer &tokenizer, long position, int B, int T) {
+    if (!c.game) return examples(windows(c, tokenizer, position, B, T));
     Examples list;
-    for (int i = 0; i < B; i++) list.push_back(example(game.sample(seed, position + i, T)));
+    for (int i = 0; i < B; i++) list.push_back(example(c.game->sample(c.seed, position + i, T)));
     return list;
 }
 
-std::vector<Examples> held_out_examples(const Game &game, int B, int T, size_t most) {
+std::vector<Examples> held_out_examples(const Corpus &c, int B, int T, size_t most) {
+    if (!c.game) return examples(held_out_windows(c, B, T, most));
     const size_t n = std::min<size_t>(most, std::max(256, (1 << 17) / T));
     std::vector<Examples> batches;
     for (size_t i = 0; i < n; i++) {
         if (i % B == 0) batches.emplace_back();
-        batches.back().push_back(example(game.held_out((long)i, T)));
+        batches.back().push_back(example(c.game->held_out((long)i, T)));
     }
     return batches;
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "src/model/weights.h"
+#include "src/text/corpus.h"
 
 // A sequence for training: ids t_0 .. t_n. The model reads the first n and predicts the last n.
 struct Example {
@@ -16,9 +17,9 @@ struct Example {
 using Examples = std::vector<Example>;
 Examples examples(const std::vector<std::vector<int>> &sequences);
 std::vector<Examples> examples(const std::vector<std::vector<std::vector<int>>> &batches);
-class Game;                                              // src/text/games.h
-Examples examples(const Game &, uint64_t seed, long position, int B, int T);
-std::vector<Examples> held_out_examples(const Game &, int B, int T, size_t most = SIZE_MAX);    // B at a time
+Examples examples(Corpus &, const Tokenizer &, long position, int B,
+                  int T);                                                   // windows, or of a game sequences
+std::vector<Examples> held_out_examples(const Corpus &, int B, int T, size_t most = SIZE_MAX);
 
 // One reading of a batch: by the trunk (t_i predicts t_{i+1}), or by module k (t_{i+k}
 // helps to predict t_{i+k+1}).

@@ -112,15 +112,13 @@ static Model starting_model(const TrainOptions &o, const Tokenizer &tokenizer) {
 namespace {
 struct Data {
     Tokenizer tokenizer;
-    std::shared_ptr<const Game> game;    // null: a corpus
     Corpus corpus;
     Sequences fixed;                 // --tokens: taken as they are, again and again
     int batch, T, eos;
     bool apart;                      // documents do not see each other
     Examples read(long position) {
-        if (game) return examples(*game, corpus.seed, position, batch, T);
         if (fixed.empty()) {
-            Examples list = examples(windows(corpus, tokenizer, position, batch, T));
+            Examples list = examples(corpus, tokenizer, position, batch, T);
             for (Example &e : list)
                 for (size_t i = 0; apart && i + 1 < e.ids.size(); i++)
                     if (e.ids[i] == eos) e.starts.push_back((int)i + 1);
@@ -133,7 +131,7 @@ struct Data {
     long tokens() const {            // of the training part; 0: it has no end
         long n = 0;
         for (const auto &s : fixed) n += (long)s.size() - 1;
-        return fixed.empty() && !game && corpus.next_story < 0 ? (long)corpus.train.size() : n;
+        return fixed.empty() && corpus.next_story < 0 ? (long)corpus.train.size() : n;
     }
     double tokens(long position, double sequences) const {               // of the next so many
         if (fixed.empty()) return sequences * T;
@@ -148,25 +146,14 @@ struct Data {
         for (const auto &s : fixed) most = std::max(most, s.size() - 1);
         return fixed.empty() ? T : (int)most;
     }
-    std::vector<Examples> held_out(size_t most) const {
-        return game ? held_out_examples(*game, batch, T, most)
-                    : examples(held_out_windows(corpus, batch, T, most));
-    }
-    double bits(double nats) const {     // per byte; NaN where tokens are no bytes
-        const double bytes = !game ? corpus.valid_bytes_per_token : game->is_text ? 1 : NAN;
-        return nats / std::log(2.0) / bytes;
-    }
-    std::vector<std::string> kinds() const { return game ? game->kinds : std::vector<std::string>(); }
     std::string mark() const;
 };
 }  // namespace
 
-static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer,
-                      const std::shared_ptr<const Game> &game) {
+static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer) {
     tokenizer.set_boundary(c.bos, c.eos);
     const int eos = tokenizer.eos.empty() ? -1 : tokenizer.eos[0];
     Data d = {.tokenizer = std::move(tokenizer),
-              .game = game,
               .corpus = {},
               .fixed = {},
               .batch = o.batch,
@@ -182,8 +169,7 @@ static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokeni
                    " is longer than the context of ", d.T);
         return d;
     }
-    if (!game) d.corpus = load_corpus(o.data, d.tokenizer, o.seed);
-    d.corpus.seed = o.seed;
+    d.corpus = load_corpus(o.data, d.tokenizer, o.seed);
     return d;
 }
 
@@ -194,7 +180,7 @@ std::string Data::mark() const {
         some.append((const char *)ids.data(), 4 * ids.size());
     };
     for (const auto &s : fixed) add(s);
-    for (int i = 0; game && i < 8; i++) add(game->sample(corpus.seed, i, T).ids);
+    for (int i = 0; corpus.game && i < 8; i++) add(corpus.game->sample(corpus.seed, i, T).ids);
     for (const Tokens *part : {&corpus.train, &corpus.valid})
         for (size_t i = 0; i < 256 && i < part->size(); i++) add(part->read(i * (part->size() - 1) / 256, 1));
     return cat(fixed.empty() ? corpus.train.size() + corpus.valid.size() : tokens(), " ", hash_of(some));
@@ -297,7 +283,7 @@ class Run {
 public:
     Run(const TrainOptions &o, Training &t, Data &data, std::optional<Logs> &logs)
         : o(o), t(t), data(data), logs(logs), progress(t.step, o.steps),
-          held_out(data.held_out(16ul * data.batch)) {
+          held_out(held_out_examples(data.corpus, data.batch, data.T, 16ul * data.batch)) {
         if (o.resume && has_model(o.out)) saved_step = t.step;
     }
     int loop();
@@ -343,7 +329,8 @@ void Run::introduce(long frozen) {
                      frozen ? cat(", ", in_units(frozen), " frozen") : "", "; ", device->name, ", ",
                      omp_get_max_threads(), omp_get_max_threads() == 1 ? " thread" : " threads"));
     progress.say(cat(o.tokens.empty() ? o.data : o.tokens, ": ", in_units(read), " tokens in ",
-                     o.steps - t.step, " steps", data.game ? cat(", a vocabulary of ", data.game->V()) : "",
+                     o.steps - t.step, " steps",
+                     data.corpus.game ? cat(", a vocabulary of ", data.tokenizer.size()) : "",
                      data.tokens() ? cat(", ", std::setprecision(3), read / data.tokens(), " times the ",
                                          in_units(data.tokens()), " there are")
                                    : ""));
@@ -374,7 +361,7 @@ std::optional<HeldOut> Run::evaluated(const StepReport &r) {
     }
     if (!std::isfinite(loss.nats))
         throw Diverged(cat("after step ", t.step, " the loss on held-out text is ", loss.nats));
-    const HeldOut valid = {loss, data.bits(loss.nats)};
+    const HeldOut valid = {loss, loss.nats / std::log(2.0) / data.corpus.valid_bytes_per_token};
     progress.say(cat(
         "step ", t.step, "  held out: ", loss.shown(),
         std::isnan(valid.bits) ? ""
@@ -396,7 +383,7 @@ void Run::step() {
     tokens += r.tokens;
     const std::optional<HeldOut> valid = evaluated(r);
     if (logs) {
-        write_metrics(logs->metrics, t.step, r, r.tokens / took, data.kinds(), valid);
+        write_metrics(logs->metrics, t.step, r, r.tokens / took, data.corpus.kinds(), valid);
         if (valid) write_load(logs->expert_load, t.step, r.load);
     }
     const bool more = r.terms.size() > 1;
@@ -501,7 +488,7 @@ int train(const TrainOptions &asked, const std::vector<std::string> &given) {
            tokenizer.size(), " tokens, its model's vocabulary only ", run->config.V);
     if (run) expect_memory_for(run->config, 4);
     Model model = run ? build(run->config) : starting_model(o, tokenizer);
-    Data data = open_data(o, model.c, std::move(tokenizer), game);
+    Data data = open_data(o, model.c, std::move(tokenizer));
     if (!run && !o.out.empty()) expect_no_other_tokenizer(o.out, data.tokenizer);
     expect_memory_for(model.c, 4, (double)data.batch * data.longest());
     const long frozen = freeze(model, o.freeze);

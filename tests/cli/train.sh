@@ -128,7 +128,7 @@ says 0 "[0-9.]* nats per token, perplexity" eval --model game --data recall:keys
 says 0 "bits per byte" $game --data bytes --batch 2 --steps 1 --out letters
 says 0 "bits per byte, perplexity" eval --model letters --data bytes --context 20
 accepted generate --model game --prompt "k3 v5 k3" --max-tokens 2
-refused "eval: *\|--data facts: has 304 tokens, the model's vocabulary only 24" eval --model game --data facts
+refused "--data facts: has 304 tokens, the tokenizer only 24" eval --model game --data facts
 refused "knows none of their letters" eval --model game --data stories
 refused "the tokenizer has 304 tokens, the model's vocabulary only 99" $game --data facts --set V=99 --steps 1
 refused "has a vocabulary of its own" $game --data facts --tokenizer bytes --steps 1

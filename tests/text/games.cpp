@@ -1,5 +1,5 @@
-// Games: their sequences come from the seed alone, are as frequent as they should be, can be answered from
-// what they say, and no predictor that is said to be the best is better, or worse, than probability allows.
+// Games: their sequences come from the seed alone, are as frequent as they should be, and can be answered
+// from what they say; and the best prediction is a probability, that of what is really there.
 #include "src/text/games.h"
 
 #include <cmath>
@@ -22,7 +22,7 @@ template <class Action> Refusal refusal(Action action) {
 
 bool asked(const Sample &s, size_t i) { return s.weight.empty() || s.weight[i] != 0; }
 
-// What stands behind the first token like this one's predecessor: the answer, if it was told before.
+// What stands behind the first token like the one before this: the answer, if it was told at all.
 int answer(const Sample &s, size_t i) {
     for (size_t j = 0; j + 1 < i - 1; j++)
         if (s.ids[j] == s.ids[i - 1]) return s.ids[j + 1];
