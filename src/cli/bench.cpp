@@ -87,6 +87,24 @@ double decode_rate(const Model &m, int B, int n) {
     return B * n / (now() - start);
 }
 
+// Milliseconds of a step by op, the longest first: printed, and returned.
+Json op_table(const std::map<std::string, OpTime> &times, int steps) {
+    printf("  %-16s %10s %10s %8s   ms a step\n", "op", "forward", "backward", "calls");
+    std::vector<std::pair<std::string, OpTime>> sorted(times.begin(), times.end());
+    std::sort(sorted.begin(), sorted.end(), [](const auto &x, const auto &y) {
+        return x.second.forward + x.second.backward > y.second.forward + y.second.backward;
+    });
+    Json table;
+    for (const auto &[name, time] : sorted) {
+        printf("  %-16s %10.3f %10.3f %8ld\n", name.c_str(), 1e3 * time.forward, 1e3 * time.backward,
+               time.calls / steps);
+        table[name] = {{"forward_ms", 1e3 * time.forward},
+                       {"backward_ms", 1e3 * time.backward},
+                       {"calls", time.calls / steps}};
+    }
+    return table;
+}
+
 Json Bench::measure(const std::string &preset, const Peaks &peak) const {
     TrainOptions o;
     Config c = load_preset(preset);
@@ -128,19 +146,8 @@ Json Bench::measure(const std::string &preset, const Peaks &peak) const {
     printf("\n%s  (batch %d x %d)\n", preset.c_str(), batch, T);
     printf("  training  %10.0f tokens/s   %4.1f%% of the GEMM peak\n", rate, 100 * fraction);
     printf("  decoding  %10.0f tokens/s alone, %.0f with 8 sequences\n", alone, eight);
-    printf("  %-16s %10s %10s %8s   ms a step\n", "op", "forward", "backward", "calls");
-    std::vector<std::pair<std::string, OpTime>> sorted(times.begin(), times.end());
-    std::sort(sorted.begin(), sorted.end(), [](const auto &x, const auto &y) {
-        return x.second.forward + x.second.backward > y.second.forward + y.second.backward;
-    });
-    Json result, table;
-    for (const auto &[name, time] : sorted) {
-        printf("  %-16s %10.3f %10.3f %8ld\n", name.c_str(), 1e3 * time.forward, 1e3 * time.backward,
-               time.calls / steps);
-        table[name] = {{"forward_ms", 1e3 * time.forward},
-                       {"backward_ms", 1e3 * time.backward},
-                       {"calls", time.calls / steps}};
-    }
+    const Json table = op_table(times, steps);
+    Json result;
     result["preset"] = preset;
     result["batch"] = batch;
     result["context"] = T;
