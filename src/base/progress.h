@@ -5,13 +5,15 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <unistd.h>
 
 // Ctrl-C, the SIGTERM of a scheduler, the SIGHUP of a closed terminal and the SIGPIPE of
-// one who reads no more (train ... | head): while a
-// CatchInterrupt lives they only set `interrupted`, and end the waiting for input. For work
-// that has something to save or to clear away. A second Ctrl-C ends the program at once.
+// one who reads no more (train ... | head): while a CatchInterrupt lives they only set
+// `interrupted`, and end the waiting for input. For work that has something to save or to
+// clear away. A second Ctrl-C ends the program at once, if it comes half a second after the
+// first: `timeout -s INT` sends one to the process and one to its group.
 inline volatile std::sig_atomic_t interrupted = 0;
 struct CatchInterrupt {
     inline static const char *notice = "";               // what the first of them says
@@ -23,17 +25,25 @@ struct CatchInterrupt {
             sigaction(signal, nullptr, &before);
             if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);   // not under nohup
         }
-        action.sa_flags = SA_RESETHAND;
         sigaction(SIGINT, &action, nullptr);
     }
     explicit CatchInterrupt(const char *says = "") {
         notice = says;
-        all([](int) {
-            if (!interrupted && write(STDERR_FILENO, notice, strlen(notice)) < 0) notice = "";
+        all([](int signal) {
+            static timespec first;
+            timespec now;
+            clock_gettime(CLOCK_MONOTONIC, &now);
+            if (!interrupted) {
+                first = now;
+                if (write(STDERR_FILENO, notice, strlen(notice)) < 0) notice = "";
+            } else if (signal == SIGINT && now.tv_sec - first.tv_sec + (now.tv_nsec - first.tv_nsec) * 1e-9 > 0.5) {
+                std::signal(SIGINT, SIG_DFL);            // delivered when this handler returns
+                raise(SIGINT);
+            }
             interrupted = 1;
         });
     }
-    ~CatchInterrupt() { all(SIG_DFL); }
+    ~CatchInterrupt() { if (!interrupted) all(SIG_DFL); }
 };
 struct Interrupted {};                                   // thrown where nothing is to be saved; exit code 130
 

@@ -96,6 +96,10 @@ refused "not a plain file" --generate 1 --out .
 refused "--out needs a name" --generate 1 --out ""
 code=0; timeout -s INT 1 "$BINARY" lean --generate 1000000000 --out cut.out >out 2>err <in || code=$?
 holds "Ctrl-C leaves no part of a file" -z "$(ls | grep cut.out || true)"
+"$BINARY" lean --generate 1000000000 --out cut.out >out 2>err <in & sleep 0.5
+kill -INT $!; sleep 0.05; kill -INT $! 2>/dev/null || true                # `timeout` sends two
+code=0; wait $! || code=$?
+holds "nor do two at once" $code = 130 -a -z "$(ls | grep cut.out || true)"
 timeout -s INT 1 "$BINARY" lean --generate 1000000000 >out 2>err <in || true
 holds "Ctrl-C ends with a whole last line" "$(tail -c 1 out | od -An -c | tr -d ' ')" = '\n'
 
