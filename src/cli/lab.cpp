@@ -3,6 +3,7 @@
 #include <iomanip>
 #include <iostream>
 
+#include "src/base/fields.h"
 #include "src/base/files.h"
 #include "src/base/progress.h"
 #include "src/cli/verbs.h"
@@ -65,20 +66,27 @@ void show_lab(const Lab &lab) {
     for (const Arm &arm : lab.arms) {
         std::cout << "  arm " << arm.name << ":";
         for (const std::string &word : arm.train) std::cout << " " << word;
+        for (const std::string &line : arm.before) std::cout << "\n      before " << line;
         for (const std::string &line : arm.then) std::cout << "\n      then " << line;
         std::cout << "\n";
     }
-    for (const Metric &m : lab.metrics) std::cout << "  metric " << m.name << " = " << m.formula << "\n";
+    for (const std::string &line : lab.after) std::cout << "  after " << line << "\n";
+    for (const Metric &m : lab.metrics)
+        std::cout << "  metric " << m.name << (m.arms.empty() ? "" : " of " + format(m.arms)) << " = " << m.formula
+                  << "\n";
     for (const Bar &b : lab.bars) std::cout << "  bar " << b.name << ": " << b.text << "\n";
 }
 
 void write_results(const Lab &lab, const LabOptions &o, const Results &results, const Judgement *judgement,
                    double minutes) {
-    std::vector<Curve> curves;
-    for (const Arm &arm : lab.arms) curves.push_back(curve_of(arm.name, folders_of(lab, arm, o), lab.curve));
     write_atomically(o.out + "/results.csv", results_csv(results));
-    write_atomically(o.out + "/curves.csv", curves_csv(curves));
-    write_atomically(o.out + "/curves.svg", picture_of(lab.claim, "step", lab.curve, curves));
+    if (lab.curve != "none") {
+        std::vector<Curve> curves;
+        for (const Arm &arm : lab.arms)
+            curves.push_back(curve_of(arm.name, folders_of(lab, arm, o), lab.curve));
+        write_atomically(o.out + "/curves.csv", curves_csv(curves));
+        write_atomically(o.out + "/curves.svg", picture_of(lab.claim, "step", lab.curve, curves));
+    }
     if (judgement) {
         const Json json = verdict_json(lab, results, *judgement, minutes);
         write_atomically(o.out + "/verdict.json", dump_json(json) + "\n");
@@ -92,6 +100,7 @@ void run_one(const Lab &asked, LabOptions o) {
     std::filesystem::create_directories(o.out);
     const Progress clock(0, 1);
     const Results results = run_lab(lab, o);
+    std::cout << run_after(lab, o);
     if (o.quick) {
         judge(lab, results);                             // its bars can be computed
         write_results(lab, o, results, nullptr, 0);

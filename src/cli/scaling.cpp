@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 
 #include "src/base/fields.h"
 #include "src/base/files.h"
@@ -86,12 +87,14 @@ void PlanVerb::run() {
 
 // ----------------------------------------------------------------------------------- [2] the fit, for people
 struct FitVerb {
-    std::string runs, out, json;
+    std::vector<std::string> runs;
+    std::string out, json, laws, picture, foretell;
     FitOptions o;
 
     void options(CLI::App &v) {
         v.add_option("RUNS", runs,
-                     "a CSV: loss, n_layers, d, l_seq (or M), D (or C), vocabulary, batch, lr, seed")
+                     "a CSV: loss, n_layers, d, l_seq (or M), D (or C), vocabulary, batch, lr, seed; or folders of "
+                     "finished runs")
             ->required();
         v.add_option("--predict", o.predict, "foretell the loss at these budgets")->check(between(1, 1e30));
         v.add_option("--points", o.points, "sizes of a parabola, around the lowest; 0: all")
@@ -104,10 +107,14 @@ struct FitVerb {
             ->check(between(2, 1e6))
             ->capture_default_str();
         v.add_option("--seed", o.seed, "of the bootstrap")->capture_default_str();
+        v.add_option("--foretell", foretell, "and of a run of LAYERSxWIDTH:FLOPs, by each way of counting compute");
         v.add_option("--out", out, "a CSV with a row for each budget");
+        v.add_option("--laws", laws, "a CSV with one row: what the laws say, for labs");
         v.add_option("--json", json, "write the figures there");
+        v.add_option("--picture", picture, "an SVG: the loss by size, or by learning rate, at each budget");
     }
-    void run() const;
+    void run();
+    Runs read() const;
 };
 
 std::string shown(const Interval &i) {
@@ -161,6 +168,10 @@ void print_laws(const Fit &f) {
     }
     for (const Prediction &p : f.predictions)
         printf("  at C = %.3g: %.4f %s\n", p.C, p.loss, shown(p.interval).c_str());
+    if (!f.foretold) return;
+    printf("  foretold of the larger run, with compute counted as");
+    for (int axis = 0; axis < n_axes; axis++) printf("  %s: %.4f", axis_names[axis], f.foretold->loss[axis]);
+    printf("; the largest budget had %.4f\n", f.foretold->last);
 }
 
 void print_grids(const Fit &f, double within) {
@@ -173,6 +184,7 @@ void print_grids(const Fit &f, double within) {
     for (const NearOptimal &n : f.grids) {
         printf("  %9.3g %9.3g %6d %6d %9.4f %9.3g %9.0f   %9.3g %9.0f\n", n.C, n.M, n.cells, n.near, n.loss,
                n.lr, n.batch, lr_opt(n.C), batch_opt(n.C));
+        printf("  %9s the cell next to LLM (1) is %s above the best\n", "", percent(n.excess).c_str());
         if (!n.lr_left_out.empty()) printf("  %9s no learning rate: %s\n", "", n.lr_left_out.c_str());
         if (!n.batch_left_out.empty()) printf("  %9s no batch: %s\n", "", n.batch_left_out.c_str());
     }
@@ -223,6 +235,11 @@ Json json_of(const Fit &f) {
         j["predictions"] = Json::array();
         for (const Prediction &p : f.predictions)
             j["predictions"].push_back({{"C", p.C}, {"loss", p.loss}, {"interval", json_of(p.interval)}});
+        if (f.foretold) {
+            for (int axis = 0; axis < n_axes; axis++)
+                j["foretold"][axis_names[axis]] = number(f.foretold->loss[axis]);
+            j["foretold"]["last"] = number(f.foretold->last);
+        }
     }
     for (const NearOptimal &n : f.grids)
         j["grids"].push_back({{"C", n.C},
@@ -232,6 +249,9 @@ Json json_of(const Fit &f) {
                               {"loss", n.loss},
                               {"lr", n.lr},
                               {"batch", n.batch},
+                              {"near_lr", number(n.near_lr)},
+                              {"near_batch", number(n.near_batch)},
+                              {"excess_of_law", number(n.excess)},
                               {"lr_left_out", n.lr_left_out},
                               {"batch_left_out", n.batch_left_out}});
     j["lr_opt"] = f.lr ? json_of(*f.lr) : Json();
@@ -239,21 +259,62 @@ Json json_of(const Fit &f) {
     return j;
 }
 
+std::string cell(double x) { return std::isnan(x) ? "" : format(x); }
+
 std::string csv_of(const Fit &f) {
-    std::string text = "C,sizes,M_opt,D_opt,loss,r2,left_out\n";
-    const auto cell = [](double x) { return std::isnan(x) ? "" : format(x); };
-    for (const Optimum &o : f.optima)
+    std::string text = "C,sizes,M_opt,D_opt,loss,r2,cells,near,lr,batch,excess_of_law,left_out\n";
+    for (size_t i = 0; i < f.optima.size(); i++) {
+        const Optimum &o = f.optima[i];
+        const NearOptimal &n = f.grids[i];
         text += cat(format(o.C), ",", o.sizes, ",", cell(o.M), ",", cell(o.D), ",", cell(o.loss), ",",
-                    cell(o.r2), ",\"", o.left_out, "\"\n");
+                    cell(o.r2), ",", n.cells, ",", n.near, ",", cell(n.near_lr), ",", cell(n.near_batch), ",",
+                    cell(n.excess), ",\"", o.left_out, "\"\n");
+    }
     return text;
 }
 
-void FitVerb::run() const {
+// One row. Where there are no laws, its cells are empty.
+std::string laws_csv(const Fit &f) {
+    const bool known = f.no_laws.empty();
+    const double nan = NAN;
+    long inside = 0;
+    for (const Optimum &o : f.optima) inside += o.left_out.empty();
+    std::string names = "budgets,inside,M_exponent,D_exponent,predicted", row = cat(f.optima.size(), ",", inside);
+    for (double x : {known ? f.M.fit.g : nan, known ? f.D.fit.g : nan,
+                     f.predictions.empty() ? nan : f.predictions[0].loss})
+        row += "," + cell(x);
+    const char *const axes[n_axes] = {"6N1", "6N2", "M"};
+    for (int axis = 0; axis < n_axes; axis++) {
+        names += cat(",foretold_", axes[axis]);
+        row += "," + cell(f.foretold ? f.foretold->loss[axis] : nan);
+    }
+    return cat(names, ",last\n", row, ",", cell(f.foretold ? f.foretold->last : nan), "\n");
+}
+
+Runs FitVerb::read() const {
+    if (runs.size() == 1 && !std::filesystem::is_directory(runs[0]))
+        return read_runs(read_text(runs[0], 1 << 28), runs[0]);
+    Runs all;
+    all.name = runs[0] + (runs.size() > 1 ? ", ..." : "");
+    for (const std::string &folder : runs) {
+        all.rows.push_back(read_run(folder));
+        all.rows.back().line = (long)all.rows.size();
+    }
+    return all;
+}
+
+void FitVerb::run() {
     expect(o.points == 0 || o.points >= 3, "--points ", o.points,
            ": a parabola needs 3 or more, or 0 for all");
-    const Runs read = read_runs(read_text(runs, 1 << 28), runs);
+    if (!foretell.empty()) {
+        const size_t colon = foretell.find(':');
+        o.foretell = {dimensions_of(foretell.substr(0, colon)), 0};
+        parse(colon == foretell.npos ? "" : foretell.substr(colon + 1), o.foretell->C);
+    }
+    const Runs read = this->read();
     const Fit f = fit_laws(read, o);
-    printf("%s: %zu runs, %zu budgets, %d seed%s", runs.c_str(), read.rows.size(), f.optima.size(), f.seeds,
+    if (!f.nothing.empty() && laws.empty()) fail(cat(read.name, ": ", f.no_laws), f.nothing);
+    printf("%s: %zu runs, %zu budgets, %d seed%s", read.name.c_str(), read.rows.size(), f.optima.size(), f.seeds,
            f.seeds == 1 ? "" : "s");
     if (read.to_come) printf("; %ld rows have no loss yet", read.to_come);
     printf("\n");
@@ -262,7 +323,12 @@ void FitVerb::run() const {
     else printf("  no laws: %s\n", f.no_laws.c_str());
     print_grids(f, o.within);
     if (!out.empty()) write_atomically(out, csv_of(f));
+    if (!laws.empty()) write_atomically(laws, laws_csv(f));
     if (!json.empty()) write_atomically(json, dump_json(json_of(f)));
+    if (picture.empty()) return;
+    const BudgetCurves shown = budget_curves(read);
+    expect(!shown.curves.empty(), "--picture: every budget has one size and one learning rate");
+    write_atomically(picture, picture_of("The loss at equal compute", shown.x, "loss", shown.curves));
 }
 }  // namespace
 
@@ -276,5 +342,6 @@ void add_scaling(CLI::App &program) {
         "deepseek scaling plan --compute 1e11 3e11 1e12 --lr 0.004 --batch 256 --seeds 3 --out runs.csv\n"
         "  cut -d, -f15 runs.csv | tail -n +2     the options of `deepseek train`, run by run");
     add_verb<FitVerb>(*v, "fit", "Fit the laws of size, loss, learning rate and batch to runs",
-                      "deepseek scaling fit runs.csv --predict 1e13 --json laws.json");
+                      "deepseek scaling fit runs.csv --predict 1e13 --json laws.json\n"
+                      "  deepseek scaling fit runs/a runs/b runs/c runs/d --foretell 3x64:1e13");
 }

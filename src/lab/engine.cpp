@@ -31,8 +31,14 @@ static std::vector<std::string> cells_of(const std::string &line) {
     return cells;
 }
 
-// The numbers of a column, without its empty cells.
-Values column_of(const std::string &name, const std::string &folder) {
+namespace {
+struct Column {                                          // without its empty cells
+    std::vector<std::string> row;                        // each row's first cell
+    Values values;
+};
+}  // namespace
+
+static Column read_column(const std::string &name, const std::string &folder) {
     const size_t dot = name.find('.');
     const std::string column = dot == name.npos ? name : name.substr(dot + 1);
     const std::string path = cat(folder, "/", dot == name.npos ? "metrics" : name.substr(0, dot), ".csv");
@@ -42,51 +48,101 @@ Values column_of(const std::string &name, const std::string &folder) {
     const std::vector<std::string> head = cells_of(line);
     const size_t at = std::find(head.begin(), head.end(), column) - head.begin();
     if (at == head.size()) fail(cat(path, ": no column '", column, "'"), did_you_mean(column, head));
-    Values values;
+    Column found;
     while (std::getline(in, line)) {
         const std::vector<std::string> cells = cells_of(line);
         if (at >= cells.size() || cells[at].empty()) continue;
-        parse(cells[at], values.emplace_back());
+        found.row.push_back(cells[0]);
+        parse(cells[at], found.values.emplace_back());
     }
-    expect(!values.empty(), path, ": column '", column, "' is empty");
-    return values;
+    return found;
+}
+
+Values column_of(const std::string &name, const std::string &folder) {
+    return read_column(name, folder).values;
+}
+
+// at(column, row), reached(column, limit); last, first, ... of a column or of its last n rows.
+static double value_of(const std::string &f, const std::vector<std::string> &words, const std::string &folder) {
+    expect(words.size() == 1 || words.size() == 2, f, "(column) or ", f, "(column, last rows)");
+    auto [row, values] = read_column(words[0], folder);
+    if (values.empty()) return NAN;
+    if (f == "at" || f == "reached") {
+        expect(words.size() == 2, f, "(column, ", f == "at" ? "row)" : "limit)");
+        double limit = 0;
+        if (f == "reached") parse(words[1], limit);
+        size_t i = 0;
+        while (i < row.size() && !(f == "at" ? row[i] == words[1] : values[i] >= limit)) i++;
+        if (f == "at" && i == row.size())
+            fail(cat(words[0], ": no row '", words[1], "'"), did_you_mean(words[1], row));
+        if (f == "at") return values[i];
+        double where;
+        parse(row[std::min(i, row.size() - 1)], where);
+        return where;
+    }
+    if (words.size() == 2) {
+        long n = 0;
+        parse(words[1], n);
+        expect(n >= 1, n, " rows");
+        if ((size_t)n < values.size()) values.erase(values.begin(), values.end() - n);
+    }
+    if (f == "last") return values.back();
+    if (f == "first") return values.front();
+    if (f == "mean") return mean(values);
+    if (f == "min") return *std::min_element(values.begin(), values.end());
+    if (f == "max") return *std::max_element(values.begin(), values.end());
+    fail(cat("'", f, "' is unknown"), "last, first, mean, min, max, at or reached, of a column");
 }
 
 double metric_of(const Metric &metric, const std::string &folder) {
-    const double x = evaluate(metric.formula, "metric " + metric.name, [&](const auto &f, const auto &words) {
-        expect(words.size() == 1 || words.size() == 2, "metric ", metric.name, ": ", f, "(column) or ", f,
-               "(column, last rows)");
-        Values values = column_of(words[0], folder);
-        if (words.size() == 2) {
-            long n = 0;
-            parse(words[1], n);
-            expect(n >= 1, "metric ", metric.name, ": ", n, " rows");
-            if ((size_t)n < values.size()) values.erase(values.begin(), values.end() - n);
+    return evaluate(metric.formula, "metric " + metric.name, [&](const auto &f, const auto &words) {
+        try {
+            return value_of(f, words, folder);
+        } catch (const Error &e) {
+            fail(cat("metric ", metric.name, ": ", e.what()), e.hint);
         }
-        if (f == "last") return values.back();
-        if (f == "first") return values.front();
-        if (f == "mean") return mean(values);
-        if (f == "min") return *std::min_element(values.begin(), values.end());
-        if (f == "max") return *std::max_element(values.begin(), values.end());
-        fail(cat("metric ", metric.name, ": '", f, "' is unknown"),
-             "last, first, mean, min or max of a column");
     });
-    expect(std::isfinite(x), "metric ", metric.name, " of ", folder, " is ", x);
-    return x;
 }
 
 // ------------------------------------------------------- [2] a run: its commands, one after the other
-namespace {
 using Words = std::vector<std::string>;
+
+// This program once more, as a process that ends with us. What it says goes to the end of the log.
+static pid_t spawn(const Words &words, const std::string &log) {
+    std::vector<char *> pointers = {(char *)"deepseek"};
+    for (const std::string &word : words) pointers.push_back((char *)word.c_str());
+    pointers.push_back(nullptr);
+    const pid_t process = fork();
+    expect(process >= 0, "a process cannot be started");
+    if (process > 0) return process;
+    setpgid(0, 0);                                       // Ctrl-C comes through us, once
+    prctl(PR_SET_PDEATHSIG, SIGTERM);                    // if we are killed, it saves and ends
+    const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    dup2(file, 1), dup2(file, 2);
+    execv("/proc/self/exe", pointers.data());
+    _exit(127);
+}
+
+static void expect_success(int status, const std::string &where, const Words &words, const std::string &log) {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+    const std::string said = exists(log) ? read_text(log, 1l << 30) : "";
+    fail(cat(where, ": deepseek ", format(words), "\nfailed; its log ends with\n",
+             said.substr(said.size() > 600 ? said.find('\n', said.size() - 600) + 1 : 0)));
+}
+
+namespace {
 class LabRun {
 public:
     LabRun(const Lab &lab, const Arm &arm, long seed, const std::string &out)
         : lab(lab), arm(arm), seed(seed), out(out), folder(cat(out, "/", arm.name, "/", seed)) {
-        commands.push_back({"train"});
-        commands[0].insert(commands[0].end(), arm.train.begin(), arm.train.end());
+        for (const std::string &line : arm.before) parse(line, commands.emplace_back());
+        training = commands.size();
+        Words &train = commands.emplace_back(Words{"train"});
+        train.insert(train.end(), arm.train.begin(), arm.train.end());
         for (const char *word : {"--seed", "{seed}", "--out", "{run}", "--threads", "1"})
-            commands[0].push_back(word);
+            train.push_back(word);
         for (const std::string &line : arm.then) parse(line, commands.emplace_back());
+        for (Words &words : commands) words = with_others(words);
         for (Words &words : commands)
             for (std::string &word : words) word = filled(word);
         for (const Words &words : commands) text += format(words) + "\n";
@@ -112,22 +168,20 @@ public:
             write_atomically(folder + "/commands.txt", text);
         }
         Words words = commands[next];
-        if (next == 0 && exists(folder + "/training.safetensors"))
+        if (next == training && exists(folder + "/training.safetensors"))
             words = {"train", "--resume", "--out", folder, "--threads", "1"};
-        spawn(words);
+        process = spawn(words, folder + "/log.txt");
     }
     // Its process has ended: the next command, or the end.
     void ended(int status) {
         process = 0;
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-            fail(cat(folder, ": deepseek ", format(commands[next]), "\nfailed; its log ends with\n",
-                     end_of_log()));
+        expect_success(status, folder, commands[next], folder + "/log.txt");
         if (++next < commands.size()) return start();
         write_atomically(folder + "/done", "");
         done = true;
     }
     double share() const {                               // of its steps that are done
-        if (done || next > 0) return 1;
+        if (done || next > training) return 1;
         std::ifstream in(folder + "/metrics.csv", std::ios::ate);
         if (!in || in.tellg() < 1) return 0;
         in.seekg(std::max<long>(0, (long)in.tellg() - 2000));
@@ -140,8 +194,19 @@ public:
 private:
     std::vector<Words> commands;
     std::string text;
-    size_t next = 0;
+    size_t next = 0, training = 0;                       // indices of commands
 
+    // {others}: as many words as there are arms before this one.
+    Words with_others(const Words &words) const {
+        Words out;
+        for (const std::string &word : words) {
+            if (word != "{others}") out.push_back(word);
+            else
+                for (const Arm *other = &lab.arms[0]; other < &arm; other++)
+                    out.push_back("{" + other->name + "}");
+        }
+        return out;
+    }
     std::string filled(std::string word) {
         const auto replace = [&](const std::string &what, const std::string &by) {
             for (size_t at; (at = word.find(what)) != word.npos;) word.replace(at, what.size(), by);
@@ -156,27 +221,8 @@ private:
             replace(name, there);
         }
         expect(word.find('{') == word.npos, lab.name, ", arm ", arm.name, ": '", word,
-               "': {run}, {seed} or {ARM}");
+               "': {run}, {seed}, {others} or {ARM}");
         return word;
-    }
-    void spawn(const Words &words) {
-        const std::string log = folder + "/log.txt";
-        std::vector<char *> pointers = {(char *)"deepseek"};
-        for (const std::string &word : words) pointers.push_back((char *)word.c_str());
-        pointers.push_back(nullptr);
-        process = fork();
-        expect(process >= 0, "a process cannot be started");
-        if (process > 0) return;
-        setpgid(0, 0);                                   // Ctrl-C comes through us, once
-        prctl(PR_SET_PDEATHSIG, SIGTERM);                // if we are killed, it saves and ends
-        const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-        dup2(file, 1), dup2(file, 2);
-        execv("/proc/self/exe", pointers.data());
-        _exit(127);
-    }
-    std::string end_of_log() const {
-        const std::string log = exists(folder + "/log.txt") ? read_text(folder + "/log.txt", 1l << 30) : "";
-        return log.substr(log.size() > 600 ? log.find('\n', log.size() - 600) + 1 : 0);
     }
 };
 }  // namespace
@@ -196,7 +242,7 @@ struct Children {                                        // none outlives us: th
 
 static void add_results(Results &results, const Lab &lab, const LabRun &run) {
     for (const Metric &metric : lab.metrics)
-        results[metric.name][run.arm.name][run.seed] = metric_of(metric, run.folder);
+        if (metric.arms.empty() || std::count(metric.arms.begin(), metric.arms.end(), run.arm.name)) results[metric.name][run.arm.name][run.seed] = metric_of(metric, run.folder);
 }
 
 static bool ready(const LabRun &run, const std::vector<LabRun> &all) {
@@ -251,9 +297,31 @@ Results run_lab(const Lab &lab, const LabOptions &o) {
             done += run.done;
             taken += run.share() * run.arm.options.steps;
         }
-        progress.update(std::lround(taken),
+        const bool all = done == (int)runs.size();       // what comes after the training takes time, too
+        progress.update(std::min(std::lround(taken), std::lround(steps) - !all),
                         cat("steps of ", lab.name, "; ", done, " of ", runs.size(), " runs"));
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
     return results;
+}
+
+std::string run_after(const Lab &lab, const LabOptions &o) {
+    const std::string log = o.out + "/after.txt";
+    fs::remove(log);
+    for (const std::string &line : lab.after) {
+        Words words, filled;
+        parse(line, words);
+        for (std::string word : words) {
+            if (const size_t at = word.find("{lab}"); at != word.npos) word.replace(at, 5, o.out);
+            if (word != "{runs}") filled.push_back(word);
+            else
+                for (const Arm &arm : lab.arms)
+                    for (const std::string &folder : folders_of(lab, arm, o)) filled.push_back(folder);
+        }
+        int status = 0;
+        const pid_t process = spawn(filled, log);
+        while (waitpid(process, &status, 0) < 0 && errno == EINTR) {}
+        expect_success(status, lab.name, filled, log);
+    }
+    return exists(log) ? read_text(log, 1l << 30) : "";
 }

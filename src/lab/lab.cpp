@@ -12,7 +12,10 @@
 
 // ------------------------------------------------------------------------------------- [1] lines of the file
 namespace {
-struct Line { std::string key, name, value, where; };    // metric NAME = value
+struct Line {                                            // metric NAME of ARMS = value
+    std::string key, name, value, where;
+    std::vector<std::string> arms = {};
+};
 }  // namespace
 
 static std::string trimmed(const std::string &text) {
@@ -52,9 +55,12 @@ static std::vector<Line> lines_of(const std::string &text, const std::string &fr
         const size_t equals = line.find('=');
         expect(equals != std::string::npos, where, ": '", trimmed(line), "' is not of the form key = value");
         const std::vector<std::string> key = words_of(line.substr(0, equals));
-        expect(key.size() == 1 || (key.size() == 2 && (key[0] == "metric" || key[0] == "bar")), where, ": '",
-               trimmed(line.substr(0, equals)), "' is no key");
-        lines.push_back({key[0], key.size() == 2 ? key[1] : "", trimmed(line.substr(equals + 1)), where});
+        const bool named = key.size() == 2 && (key[0] == "metric" || key[0] == "bar");
+        const bool of_arms = key.size() > 3 && key[0] == "metric" && key[2] == "of";
+        expect(key.size() == 1 || named || of_arms, where, ": '", trimmed(line.substr(0, equals)),
+               "' is no key");
+        lines.push_back({key[0], key.size() > 1 ? key[1] : "", trimmed(line.substr(equals + 1)), where});
+        if (of_arms) lines.back().arms = {key.begin() + 3, key.end()};
     }
     return lines;
 }
@@ -74,7 +80,7 @@ static void read_bar(Lab &lab, const Line &line) {
 
 // ------------------------------------------------------------------------------------------ [2] what it says
 namespace {
-struct Shared { std::vector<std::string> all, then; };
+struct Shared { std::vector<std::string> all, before, then; };
 }  // namespace
 
 static void read_line(Lab &lab, Shared &shared, const Line &line) {
@@ -84,17 +90,21 @@ static void read_line(Lab &lab, Shared &shared, const Line &line) {
         {"curve", &Lab::curve}};
     for (const auto &[key, field] : texts)
         if (line.key == key) return void(lab.*field = line.value);
-    if (line.key == "[arm") return void(lab.arms.push_back({line.name, shared.all, shared.then, {}, {}}));
+    if (line.key == "[arm")
+        return void(lab.arms.push_back({line.name, shared.all, shared.before, shared.then, {}, {}}));
     if (line.key == "minutes") return parse(line.value, lab.minutes);
     if (line.key == "seeds") return parse(line.value, lab.seeds);
     if (line.key == "all") return void(shared.all = words_of(line.value));
     if (line.key == "quick") return void(lab.quick = words_of(line.value));
     if (line.key == "differ") return void(lab.differ = words_of(line.value));
     if (line.key == "equal") return void(lab.equal = words_of(line.value));
-    if (line.key == "metric") return void(lab.metrics.push_back({line.name, line.value}));
+    if (line.key == "metric") return void(lab.metrics.push_back({line.name, line.value, line.arms}));
     if (line.key == "bar") return read_bar(lab, line);
+    if (line.key == "after") return lab.after.push_back(line.value);
+    if (line.key == "before")
+        return (lab.arms.empty() ? shared.before : lab.arms.back().before).push_back(line.value);
     if (line.key == "then")
-        return void((lab.arms.empty() ? shared.then : lab.arms.back().then).push_back(line.value));
+        return (lab.arms.empty() ? shared.then : lab.arms.back().then).push_back(line.value);
     expect(line.key == "train" && !lab.arms.empty(), line.where, ": unknown key '", line.key, "'");
     const std::vector<std::string> own = words_of(line.value);
     lab.arms.back().train.insert(lab.arms.back().train.end(), own.begin(), own.end());
@@ -159,22 +169,40 @@ Lab parse_lab(const std::string &text, const std::string &name) {
     expect(!lab.arms.empty() && !lab.metrics.empty() && !lab.bars.empty(), name,
            ": a lab has arms, metrics and bars");
     expect(lab.seeds >= 1 && lab.minutes > 0, name, ": minutes and seeds are above 0");
+    std::vector<std::string> names;
+    for (const Arm &arm : lab.arms) names.push_back(arm.name);
+    for (const Metric &metric : lab.metrics)
+        for (const std::string &arm : metric.arms)
+            if (!std::count(names.begin(), names.end(), arm))
+                fail(cat(name, ": metric ", metric.name, " of ", arm, ": no such arm"), did_you_mean(arm, names));
     settle(lab);
     return lab;
+}
+
+// Replaces the value of option `name`, if it is among the words; "/9": by a ninth of what it was.
+static bool replace(std::vector<std::string> &words, const std::string &name, const std::string &value) {
+    const auto at = std::find(words.begin(), words.end(), name);
+    if (at == words.end() || at + 1 == words.end()) return false;
+    if (value[0] != '/') return at[1] = value, true;
+    long whole, by;
+    parse(at[1], whole), parse(value.substr(1), by);
+    expect(by > 0, "quick: ", name, " ", value);
+    at[1] = cat(std::max(2l, whole / by));
+    return true;
 }
 
 Lab quick_form(const Lab &lab) {
     Lab quick = lab;
     quick.seeds = 2;
-    for (Arm &arm : quick.arms) {
+    for (Arm &arm : quick.arms)
         for (size_t i = 0; i + 1 < lab.quick.size(); i += 2) {
-            std::vector<std::string> kept;             // a later word does not win by itself: CLI11 takes one
-            for (size_t w = 0; w + 1 < arm.train.size(); w += 2)
-                if (arm.train[w] != lab.quick[i]) kept.insert(kept.end(), {arm.train[w], arm.train[w + 1]});
-            arm.train = kept;
+            const std::string &name = lab.quick[i], &value = lab.quick[i + 1];
+            if (!replace(arm.train, name, value)) arm.train.insert(arm.train.end(), {name, value});
+            for (std::string &line : arm.then) {
+                std::vector<std::string> words = words_of(line);
+                if (words[0] == "train" && replace(words, name, value)) line = format(words);
+            }
         }
-        arm.train.insert(arm.train.end(), lab.quick.begin(), lab.quick.end());
-    }
     settle(quick);
     return quick;
 }

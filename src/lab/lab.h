@@ -5,12 +5,13 @@
 //     falsifier = ...        what would refute it         pilot = what chose the sizes
 //     minutes = 9            on two cores                 seeds = 3
 //     all = --preset v3-tiny --steps 400 ...              options of `deepseek train` that all arms share
-//     quick = --steps 4 ...                               what --quick puts in their place
-//     then = measure load --model {run} ...               more verbs after each training
+//     quick = --steps 4 ...                               what --quick puts in their place; /9: a ninth of each arm's
+//     before = ..., then = measure load --model {run} ... more verbs before and after each training
+//     after = scaling fit {runs} --picture {lab}/a.svg    and one when all is done
 //     differ = alpha gamma                                options and fields in which arms may differ
 //     equal = parameters activated flops                  what the census must find equal (1%)
-//     curve = lm                                          the column of metrics.csv that the picture shows
-//     metric loss = last(valid_nats)                      of a run, from its CSVs
+//     curve = lm                                          column of metrics.csv for the picture; none: no picture
+//     metric loss = last(valid_nats)                      of a run, from its CSVs (loss of A B: of these arms' runs)
 //     bar lower = loss(aux) - loss(free) > 0.002          of the arms: must hold for every bar
 //     [arm free]                                          the first is the control
 //     train = --set alpha=0                               its own options; then = its own verbs
@@ -26,11 +27,15 @@
 struct Arm {
     std::string name;
     std::vector<std::string> train;                      // words of its command line, those of `all` first
-    std::vector<std::string> then;                 // commands: {run} its folder, {NAME} another arm's, {seed}
+    std::vector<std::string> before, then;               // commands. {run}: its folder, {seed}; {NAME}: the folder
+                                                         // of another arm, {others}: of all arms before this one
     TrainOptions options;                                // what train says, parsed
     Config config;
 };
-struct Metric { std::string name, formula; };
+struct Metric {
+    std::string name, formula;
+    std::vector<std::string> arms = {};                  // empty: all
+};
 struct Bar {
     std::string name, text, value;                       // value: a formula of metric(arm)
     bool above;                                          // value > limit, or value < limit
@@ -40,7 +45,7 @@ struct Lab {
     std::string name, claim, paper, section, published, falsifier, pilot, curve = "loss";
     double minutes = 0;
     int seeds = 3;
-    std::vector<std::string> quick, differ, equal;
+    std::vector<std::string> quick, differ, equal, after;
     std::vector<Arm> arms;
     std::vector<Metric> metrics;
     std::vector<Bar> bars;

@@ -8,7 +8,9 @@
 #include "src/base/fields.h"
 #include "src/base/text.h"
 #include "src/base/utf8.h"
+#include "src/lab/engine.h"
 #include "src/model/config.h"
+#include "src/train/training.h"
 
 // -------------------------------------------------------------------------------------- [1] the paper's laws
 double lr_opt(double C) { return 0.3118 * std::pow(C, -0.1250); }                    // LLM (1)
@@ -113,7 +115,7 @@ std::string csv_of(const std::vector<Run> &runs) {
     return text;
 }
 
-// -------------------------------------------------------------------------------------- [3] runs in a CSV
+// ----------------------------------------------------------------- [3] runs in a CSV, and folders of runs
 static std::vector<std::string> cells_of(const std::string &line) {
     std::vector<std::string> cells;
     std::istringstream parts(line + ",");
@@ -219,6 +221,20 @@ Runs read_runs(const std::string &text, const std::string &name) {
         fail(name + ": no run has a loss",
              "`deepseek scaling plan` leaves that column empty: the runs fill it");
     return runs;
+}
+
+Run read_run(const std::string &folder) {
+    const auto [o, c, step, data] = saved_run(folder);
+    expect(step == o.steps, folder, ": its run is not finished: ", step, " of ", o.steps, " steps");
+    Run run;
+    run.n_layers = c.n_layers, run.d = c.d, run.l_seq = o.context ? o.context : c.context, run.vocabulary = c.V;
+    run.lr = o.lr, run.steps = o.steps, run.seed = o.seed;
+    run.M = nominal_flops(run.n_layers, run.d, run.l_seq);
+    run.batch = (double)run.l_seq * o.batch * o.accumulate;
+    run.D = run.batch * (double)run.steps;
+    run.C = run.M * run.D;
+    run.loss = column_of("valid_nats", folder).back();
+    return run;
 }
 
 // ----------------------------------------------------------------------------------------------- [4] the fit
@@ -397,6 +413,25 @@ static LossLaw loss_law(const Frontier &f) {
     return law;
 }
 
+// By each way of counting compute, with the form of the law by M.
+static Foretold foretold(const Frontier &f, const LossLaw &law, const Larger &run, const Run &like) {
+    const auto [n_layers, d] = run.size;
+    const double M = nominal_flops(n_layers, d, like.l_seq), D = run.C / M;
+    const double per_token[n_axes] = {
+        nominal_6N1(n_layers, d), like.vocabulary ? nominal_6N2(n_layers, d, like.vocabulary) : NAN, M};
+    Foretold result{{NAN, NAN, NAN}, f.loss.back()};
+    for (int axis = 0; axis < n_axes; axis++) {
+        Values compute;
+        for (const Optimum &o : f.all)
+            if (o.left_out.empty()) compute.push_back(o.flops[axis] * o.D);
+        if (std::isnan(per_token[axis] + compute[0])) continue;
+        const auto offset = law.use_offset ? offset_law(compute, f.loss) : std::nullopt;
+        const double C = per_token[axis] * D;
+        result.loss[axis] = offset ? offset->at(C) : fit_power_law(compute, f.loss).at(C);
+    }
+    return result;
+}
+
 static Interval exponential(const Interval &i) { return {std::exp(i.low), std::exp(i.high)}; }
 
 // With the intervals of the regression, whose units are the points.
@@ -459,15 +494,22 @@ static NearOptimal near_optimal(const Grid &grid, int budget, double within,
         if (cell.budget == budget) by_size[cell.M].push_back(&cell);
     const auto &[M, cells] = *std::max_element(
         by_size.begin(), by_size.end(), [](auto &a, auto &b) { return a.second.size() < b.second.size(); });
-    std::vector<double> losses, rates, batches;
+    std::vector<double> losses, rates, batches, from_law, ln_lr, ln_batch;
     for (const Cell *cell : cells) {
         losses.push_back(mean(cell->loss));
         rates.push_back(cell->lr);
         batches.push_back(cell->batch);
+        from_law.push_back(std::hypot(std::log(cell->lr / lr_opt(grid.C[budget])),
+                                      std::log(cell->batch / batch_opt(grid.C[budget]))));
     }
     const size_t best = std::min_element(losses.begin(), losses.end()) - losses.begin();
-    for (size_t i = 0; i < cells.size(); i++)
-        if (losses[i] <= losses[best] * (1 + within / 100)) near.push_back(cells[i]);
+    const size_t law = std::min_element(from_law.begin(), from_law.end()) - from_law.begin();
+    for (size_t i = 0; i < cells.size(); i++) {
+        if (losses[i] > losses[best] * (1 + within / 100)) continue;
+        near.push_back(cells[i]);
+        ln_lr.push_back(std::log(rates[i]));
+        ln_batch.push_back(std::log(batches[i]));
+    }
     return {.C = grid.C[budget],
             .M = M,
             .cells = (int)cells.size(),
@@ -475,6 +517,9 @@ static NearOptimal near_optimal(const Grid &grid, int budget, double within,
             .loss = losses[best],
             .lr = rates[best],
             .batch = batches[best],
+            .near_lr = std::exp(mean(ln_lr)),
+            .near_batch = std::exp(mean(ln_batch)),
+            .excess = losses[law] / losses[best] - 1,
             .lr_left_out = no_optimum_in(rates, rates[best], "learning rate"),
             .batch_left_out = no_optimum_in(batches, batches[best], "batch")};
 }
@@ -511,11 +556,38 @@ Fit fit_laws(const Runs &runs, const FitOptions &options) {
     fit.optima = f.all;
     if (f.C.size() < 3)
         fit.no_laws = cat(f.C.size(), " of ", grid.C.size(), " budgets have an optimum, a law needs 3");
-    else fit_frontier(fit, f, grid, options);
+    else {
+        fit_frontier(fit, f, grid, options);
+        if (options.foretell) fit.foretold = foretold(f, fit.loss, *options.foretell, runs.rows[0]);
+    }
     fit_grids(fit, grid, options.within);
-    if (fit.no_laws.empty() || fit.lr || fit.batch) return fit;
-    std::string reasons;
+    const auto has_grid = [](const NearOptimal &n) { return n.cells > 1; };
+    if (fit.no_laws.empty() || std::any_of(fit.grids.begin(), fit.grids.end(), has_grid)) return fit;
     for (const Optimum &o : f.all)
-        if (!o.left_out.empty()) reasons += cat(reasons.empty() ? "" : "; ", "C = ", o.C, ": ", o.left_out);
-    fail(cat(runs.name, ": ", fit.no_laws), reasons);
+        if (!o.left_out.empty())
+            fit.nothing += cat(fit.nothing.empty() ? "" : "; ", "C = ", o.C, ": ", o.left_out);
+    return fit;
+}
+
+BudgetCurves budget_curves(const Runs &runs) {
+    const Grid grid = grid_of(runs);
+    std::vector<std::map<double, const Cell *>> by_size(grid.C.size()), by_lr(grid.C.size());      // the best each
+    for (const Cell &cell : grid.cells)
+        for (auto [best, x] : {std::pair(&by_size[cell.budget], cell.M), {&by_lr[cell.budget], cell.lr}})
+            if (const auto [at, fresh] = best->try_emplace(x, &cell); mean(cell.loss) < mean(at->second->loss))
+                at->second = &cell;
+    const bool sizes = std::any_of(by_size.begin(), by_size.end(), [](const auto &of) { return of.size() > 1; });
+    BudgetCurves result{{}, sizes ? "log10 M" : "log10 of the learning rate"};
+    for (size_t budget = 0; budget < grid.C.size(); budget++) {
+        const auto &best = sizes ? by_size[budget] : by_lr[budget];
+        if (best.size() < 2) continue;
+        Curve &curve = result.curves.emplace_back(Curve{cat("C = ", grid.C[budget]), {}, {}, {}, {}});
+        for (const auto &[x, cell] : best) {
+            curve.x.push_back(std::log10(x));
+            curve.mean.push_back(mean(cell->loss));
+            curve.low.push_back(*std::min_element(cell->loss.begin(), cell->loss.end()));
+            curve.high.push_back(*std::max_element(cell->loss.begin(), cell->loss.end()));
+        }
+    }
+    return result;
 }

@@ -7,12 +7,13 @@
 //
 // What it is not: it trains nothing, and it fits no surface L(M, D) (the third approach of Chinchilla).
 //
-//   [1] the paper's laws   [2] the plan   [3] runs in a CSV   [4] the fit
+//   [1] the paper's laws   [2] the plan   [3] runs in a CSV, and folders of runs   [4] the fit
 #pragma once
 #include <array>
 #include <optional>
 #include <string>
 
+#include "src/lab/picture.h"
 #include "src/lab/statistics.h"
 
 // -------------------------------------------------------------------------------------- [1] the paper's laws
@@ -51,7 +52,7 @@ struct Plan {
 Plan plan_runs(const PlanOptions &);
 std::string csv_of(const std::vector<Run> &);            // without losses
 
-// -------------------------------------------------------------------------------------- [3] runs in a CSV
+// ----------------------------------------------------------------- [3] runs in a CSV, and folders of runs
 // A header, then a run a line. Needed are: loss; D or C; M, or n_layers, d and l_seq. Without vocabulary
 // there is no 6N2, without batch and lr there are no laws of these, without seed all runs have the same.
 // Other columns are ignored. Rows whose loss is empty are runs that are still to come: they are counted.
@@ -61,13 +62,19 @@ struct Runs {
     std::string name;                                    // of the file
 };
 Runs read_runs(const std::string &text, const std::string &name);
+Run read_run(const std::string &folder);                 // what `deepseek train --out` left; loss: nats of a token
 
 // ----------------------------------------------------------------------------------------------- [4] the fit
+struct Larger {                                          // a run that is still to be made
+    Dimensions size;
+    double C;
+};
 struct FitOptions {
     int points = 5;                                      // of a parabola: see fit_parabola
     double within = 0.25;                                // percent above the best: near-optimal
     int resamples = 1000, seed = 1;                      // of the bootstrap over seeds
     std::vector<double> predict;                         // budgets
+    std::optional<Larger> foretell;
 };
 
 enum Axis { axis_6N1, axis_6N2, axis_M, n_axes };        // what compute is counted in: times D
@@ -98,20 +105,35 @@ struct Prediction {
     double C, loss;
     Interval interval;
 };
+struct Foretold {                                        // the loss of that run, were it the best of its size
+    std::array<double, n_axes> loss;                     // with compute counted so; NaN: not known
+    double last;                                         // the loss of the largest budget
+};
 struct NearOptimal {                                   // the grid of learning rates and batches of one budget
     double C, M;
     int cells, near;
     double loss, lr, batch;                              // of the best cell
+    double near_lr, near_batch;                          // geometric means of the near ones
+    double excess;                                       // of the loss in the cell next to LLM (1): loss / best - 1
     std::string lr_left_out, batch_left_out;             // why it says nothing about this one
 };
 struct Fit {
     int seeds;
     std::vector<Optimum> optima;
     std::string no_laws;                                 // why there are none; empty: M, D and L are there
+    std::string nothing;                                 // why there is not even a grid; empty: there is something
     Law M, D;                                            // M_opt(C), D_opt(C)
     LossLaw loss;
     std::vector<Prediction> predictions;
+    std::optional<Foretold> foretold;
     std::vector<NearOptimal> grids;
     std::optional<Law> lr, batch;                        // lr_opt(C), batch_opt(C)
 };
 Fit fit_laws(const Runs &, const FitOptions &);
+// The loss by budget over log10 M, each size at its best learning rate and batch; where every budget has one
+// size, over log10 of the learning rate. x: which of the two.
+struct BudgetCurves {
+    std::vector<Curve> curves;
+    std::string x;
+};
+BudgetCurves budget_curves(const Runs &);

@@ -4,6 +4,7 @@
 #include "src/lab/scoreboard.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <iomanip>
 #include <map>
@@ -113,7 +114,8 @@ struct Result {
 
 static bool of_this_form(const JsonObject &verdict, const Lab &lab) {
     const Json &bars = need(verdict, "bars");
-    bool same = need(verdict, "arms") == arms_json(lab) && bars.size() == lab.bars.size();
+    bool same = need(verdict, "arms") == arms_json(lab) && need(verdict, "formulas") == formulas_json(lab) &&
+                bars.size() == lab.bars.size();
     for (size_t i = 0; same && i < bars.size(); i++)
         same = bars[i].value("name", "") == lab.bars[i].name && bars[i].value("bar", "") == lab.bars[i].text;
     return same;
@@ -124,7 +126,7 @@ static Result read_result(const std::string &path, const Lab &lab) {
     const Json json = parse_json(read_text(path, 1 << 24), path);
     const JsonObject verdict(json, path);
     expect(of_this_form(verdict, lab), path, ": is of another form of lab ", lab.name,
-           ": arms or bars have changed since; run it again");
+           ": arms, metrics or bars have changed since; run it again");
     Results results;
     for (const auto &[metric, arms] : get_object(verdict, "metrics").json.items())
         for (const auto &[arm, seeds] : JsonObject(arms, path).json.items()) {
@@ -133,7 +135,9 @@ static Result read_result(const std::string &path, const Lab &lab) {
             for (const auto &each : seeds.items()) {
                 long seed = 0;
                 parse(each.key(), seed);
-                results[metric][arm][seed] = get_real(values, each.key().c_str(), -1e300, 1e300);
+                const bool known = !each.value().is_null();
+                results[metric][arm][seed] =
+                    known ? get_real(values, each.key().c_str(), -1e300, 1e300) : NAN;
             }
         }
     const Result r = {judge(lab, results), get_real(verdict, "minutes", 0, 1e6),

@@ -64,16 +64,21 @@ static Judged judged(const Bar &bar, const Results &results) {
                 .verdict = Verdict::inconclusive,
                 .unresolved = ""};
     for (long seed : seeds_of(results)) {
+        bool known = true;
         const double x = evaluate(bar.value, "bar " + bar.name, [&](const auto &metric, const auto &words) {
-            return look_up(results, bar, seed, metric, words);
+            const double value = look_up(results, bar, seed, metric, words);
+            known &= std::isfinite(value);
+            return value;
         });
-        expect(std::isfinite(x), "bar ", bar.name, ": its value at seed ", seed, " is ", x);
-        j.values[seed] = x;
+        expect(!known || std::isfinite(x), "bar ", bar.name, ": its value at seed ", seed, " is ", x);
+        if (known) j.values[seed] = x;
+        else j.unresolved += cat(j.unresolved.empty() ? "what is not known at seed " : ", ", seed);
     }
     Values values;
     for (const auto &[seed, x] : j.values) values.push_back(x);
-    if (values.size() > 0) j.mean = mean(values);
+    j.mean = values.empty() ? NAN : mean(values);
     if (values.size() > 1) j.error = standard_error(values);
+    if (!j.unresolved.empty()) return j;
     if (values.size() < 3) {
         j.unresolved = "fewer than three seeds";
         return j;
@@ -98,12 +103,17 @@ Judgement judge(const Lab &lab, const Results &results) {
 
 static Values values_of(const std::map<long, double> &by_seed) {
     Values values;
-    for (const auto &[seed, x] : by_seed) values.push_back(x);
+    for (const auto &[seed, x] : by_seed)
+        if (std::isfinite(x)) values.push_back(x);
     return values;
 }
 
 double noise_floor(const Lab &lab, const Results &results, const std::string &metric) {
-    const Values control = values_of(results.at(metric).at(lab.arms[0].name));
+    const auto &arms = results.at(metric);
+    const auto control_arm = std::find_if(lab.arms.begin(), lab.arms.end(),
+                                          [&](const Arm &arm) { return arms.count(arm.name); });
+    if (control_arm == lab.arms.end()) return NAN;
+    const Values control = values_of(arms.at(control_arm->name));
     return control.size() < 2 ? NAN : standard_deviation(control) * std::sqrt(2.0 / control.size());
 }
 
@@ -119,7 +129,7 @@ std::string table_of(const Lab &lab, const Results &results, const Judgement *ju
             if (at == arms.end()) continue;
             const Values x = values_of(at->second);
             out << "    " << std::left << std::setw(24) << arm.name << std::right << std::setw(10)
-                << number(mean(x)) << (x.size() > 1 ? " +- " + number(standard_error(x)) : "")
+                << (x.empty() ? "not known" : number(mean(x))) << (x.size() > 1 ? " +- " + number(standard_error(x)) : "")
                 << "   by seed:";
             for (double value : x) out << " " << number(value);
             out << "\n";
@@ -158,9 +168,16 @@ static std::string first_line_of(const char *command) {
     return line;
 }
 
+static Json known(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 static Json numbers(const std::map<long, double> &by_seed) {
     Json json = Json::object();
-    for (const auto &[seed, x] : by_seed) json[cat(seed)] = x;
+    for (const auto &[seed, x] : by_seed) json[cat(seed)] = known(x);
+    return json;
+}
+
+Json formulas_json(const Lab &lab) {
+    Json json = Json::object();
+    for (const Metric &metric : lab.metrics) json[metric.name] = metric.formula;
     return json;
 }
 
@@ -169,6 +186,8 @@ Json arms_json(const Lab &lab) {
     for (const Arm &arm : lab.arms) {
         std::string words;
         for (const std::string &word : arm.train) words += (words.empty() ? "" : " ") + word;
+        for (const std::string &line : arm.before) words = cat(line, "; ", words);
+        for (const std::string &line : arm.then) words += "; then " + line;
         json[arm.name] = words;
     }
     return json;
@@ -185,17 +204,17 @@ Json verdict_json(const Lab &lab, const Results &results, const Judgement &judge
                  {"verdict", word_of(judgement.verdict)}};
     for (const Judged &j : judgement.bars) {
         Json bar = {
-            {"name", j.bar.name}, {"bar", j.bar.text}, {"mean", j.mean}, {"verdict", word_of(j.verdict)}};
-        bar["standard_error"] = std::isfinite(j.error) ? Json(j.error) : Json(nullptr);
+            {"name", j.bar.name}, {"bar", j.bar.text}, {"mean", known(j.mean)}, {"verdict", word_of(j.verdict)}};
+        bar["standard_error"] = known(j.error);
         if (!j.unresolved.empty()) bar["it_would_take"] = j.unresolved;
         bar["by_seed"] = numbers(j.values);
         json["bars"].push_back(bar);
     }
     for (const auto &[metric, arms] : results) {
-        const double floor = noise_floor(lab, results, metric);
-        json["metrics"][metric]["noise_floor"] = std::isfinite(floor) ? Json(floor) : Json(nullptr);
+        json["metrics"][metric]["noise_floor"] = known(noise_floor(lab, results, metric));
         for (const auto &[arm, seeds] : arms) json["metrics"][metric][arm] = numbers(seeds);
     }
+    json["formulas"] = formulas_json(lab);
     json["arms"] = arms_json(lab);
     const std::string cpu = first_line_of("sed -n 's/^model name.*: //p' /proc/cpuinfo 2>/dev/null");
     json["machine"] = cat(cpu.empty() ? "unknown" : cpu, ", ", std::thread::hardware_concurrency(), " cores");

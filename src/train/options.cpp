@@ -76,7 +76,7 @@ const std::vector<TrainOption> &train_options() {
         row("accumulate", &O::accumulate, "batches of a step", fixed, 1, 1 << 16),
         row("steps", &O::steps, "how many the run has in all; the schedule ends there", remembered, 1, 1e9),
         row("lr", &O::lr, "highest learning rate", remembered, 1e-30, 1e3),
-        row("schedule", &O::schedule, "of the learning rate", fixed, 0, 0,
+        row("schedule", &O::schedule, "of the learning rate; may change on the way", remembered, 0, 0,
             {"constant", "cosine", "multistep", "wsd"}),
         row("warmup", &O::warmup, "steps; -1: a tenth of the run, at most 100", remembered, -1, 1e9),
         row("weight-decay", &O::weight_decay, "of matrices", fixed, 0, 1e3),

@@ -54,6 +54,44 @@ check "a finished run is not made again" [ "$before" = "$(stat -c %Y.%i whole/fa
 sed 's/5e-3/4e-3/' small.lab >other.lab
 refused "is of another form of this lab" other.lab --out whole
 
+# Commands before and after a training, of all arms before one, and after all; metrics of some arms.
+cat >laws.lab <<'LAB'
+claim = Four budgets.
+paper = LLM
+falsifier = none
+pilot = none
+minutes = 1
+all = --preset llm-nano --data stories --context 16 --warmup 1 --batch 2
+quick = --steps /10
+differ = d d_ff n_h n_kv steps
+curve = none
+metric loss = last(valid_nats)
+metric budgets of last = last(laws.budgets)
+bar all-three = budgets(last) > 2.5
+after = scaling fit {runs} --laws {lab}/laws.csv
+after = config --preset llm-nano
+[arm short]
+train = --steps 20
+[arm middle]
+train = --steps 200
+[arm long]
+train = --steps 2000
+[arm last]
+before = scaling fit {others} --laws {run}/laws.csv --out {run}/budgets.csv
+train = --steps 100
+LAB
+"$BINARY" config --preset llm-nano >config.txt
+says 0 "budgets   noise floor" laws.lab --quick --out laws
+check "a tenth of each arm's steps" [ "$(for a in short middle long last; do tail -n 1 laws/$a/1/metrics.csv | cut -d, -f1; done | xargs)" = "2 20 200 10" ]
+check "before the training, of the arms before" grep -q "3 runs, 3 budgets, 1 seed" laws/last/1/log.txt
+check "after all, of all runs" grep -q "8 runs, 4 budgets, 2 seeds" laws/after.txt
+check "one after the other" grep -qF "$(tail -n 1 config.txt)" laws/after.txt
+check "no curve, no picture" [ ! -e laws/curves.svg ]
+sed 's/last(laws.budgets)/at(budgets.sizes, 7)/' laws.lab >row.lab
+says 2 "metric budgets: budgets.sizes: no row '7'" row.lab --quick --out laws
+sed 's/of last = last(laws/of lost = last(laws/' laws.lab >lost-arm.lab
+says 2 "metric budgets of lost: no such arm" lost-arm.lab --show
+
 says 0 "quick: no verdict" small.lab --quick --out quick
 check "quick writes no verdict" [ ! -e quick/verdict.json ]
 says 0 "inconclusive (it would take fewer than three seeds" small.lab --seeds 2 --out two

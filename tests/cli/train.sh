@@ -173,6 +173,7 @@ sleep 0.5
 kill -INT $other
 until [ -s err ]; do sleep 0.1; done
 holds "Ctrl-C gives a sign of life" -n "$(grep 'finishing this step' err)"
+sleep 0.6                               # sooner, it would be one with the first
 kill -INT $other
 code=0
 wait $other || code=$?

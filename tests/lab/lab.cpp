@@ -83,6 +83,19 @@ TEST_CASE("lab: a file says claim, arms, metrics and bars; lines may go on") {
     CHECK(lab.bars[0].above);
     CHECK(quick_form(lab).arms[0].options.steps == 3);
     CHECK(quick_form(lab).arms[0].options.batch == 2);
+    CHECK(quick_form(parse_lab(with("quick = --steps 3", "quick = --steps /5"), "it")).arms[1].options.steps == 4);
+}
+
+TEST_CASE("lab: commands before and after each training, after all; metrics of some arms") {
+    const Lab lab = parse_lab(with("[arm low]", "before = op list\nafter = op list {runs}\nmetric x of high low = last(lm)\n[arm low]"), "it");
+    CHECK(lab.arms[1].before == std::vector<std::string>{"op list"});
+    CHECK(lab.after == std::vector<std::string>{"op list {runs}"});
+    CHECK(lab.metrics.back().arms == std::vector<std::string>{"high", "low"});
+    CHECK(arms_json(lab)["high"].get<std::string>().find("op list; ") == 0);
+    CHECK(arms_json(lab)["high"].get<std::string>().find("; then eval") != std::string::npos);
+    CHECK(refused(with("[arm low]", "metric x of hihg = last(lm)\n[arm low]")) ==
+          "it: metric x of hihg: no such arm");
+    CHECK(refused(with("metric loss", "metric loss for all")).find("is no key") != std::string::npos);
 }
 
 TEST_CASE("lab: what is missing or unknown is refused by its line") {
@@ -196,6 +209,17 @@ TEST_CASE("lab: what an inconclusive one would take: seeds by the square of what
     CHECK(j.bars[0].unresolved.find("seeds, if the mean stays where it is") != std::string::npos);
 }
 
+TEST_CASE("lab: a number that a run could not know leaves its bar open, and says at which seed") {
+    Results results = made_up(1, 0.001);
+    const Lab lab = lab_with("loss(low) > 0");
+    REQUIRE(judge(lab, results).verdict == Verdict::reproduced);
+    results["loss"]["low"][2] = NAN;
+    const Judgement open = judge(lab, results);
+    CHECK(open.verdict == Verdict::inconclusive);
+    CHECK(open.bars[0].unresolved == "what is not known at seed 2");
+    CHECK(verdict_json(lab, results, open, 1)["metrics"]["loss"]["low"]["2"].is_null());
+}
+
 TEST_CASE("lab: a bar that asks for an absent metric or arm is refused") {
     CHECK(error_of([] { judge(lab_with("los(low) > 0"), made_up(0, 1)); }) == "bar better: no metric 'los'");
     CHECK(error_of([] { judge(lab_with("loss(hi) > 0"), made_up(0, 1)); }) == "bar better: no arm 'hi'");
@@ -237,6 +261,10 @@ TEST_CASE("lab: a metric is a formula of columns; empty cells are skipped, an ab
     CHECK(value("mean(loss)") == 2.75);
     CHECK(value("max(loss, 100)") == 5);
     CHECK(value("mean(load.devices)") == 3);
+    CHECK(value("at(load.devices, 1)") == 3.5);
+    CHECK(value("reached(loss, 2)") == 1);
+    CHECK(value("reached(valid_nats, 2.6)") == 4);       // never: the last row that has a value
+    CHECK(error_of([&] { value("at(load.devices, 7)"); }) == "metric m: load.devices: no row '7'");
     CHECK(error_of([&] { value("last(lost)"); }).find("/metrics.csv: no column 'lost'") != std::string::npos);
     CHECK(error_of([&] { value("last(other.x)"); }).find("other.csv") != std::string::npos);
     CHECK(error_of([&] { value("median(loss)"); }) == "metric m: 'median' is unknown");

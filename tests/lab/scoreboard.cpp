@@ -127,7 +127,7 @@ TEST_CASE("scoreboard: a verdict of another form of its lab, of no lab, or again
     const std::string at = b.results / "width/verdict.json";
     const Json good = made_up(b.labs[0], 0.5, 0);
     const std::string form =
-        at + ": is of another form of lab width: arms or bars have changed since; run it again";
+        at + ": is of another form of lab width: arms, metrics or bars have changed since; run it again";
     b.put("width", made_up(lab_of("width", "bar wide = loss(low) - loss(high) > 0.2\n"), 0.5, 0));
     CHECK(b.refused() == form);
     b.put("width", made_up(lab_of("width", "bar broad = loss(low) - loss(high) > 0.1\n"), 0.5, 0));
