@@ -1,6 +1,9 @@
 // text.h: words that people type, and what they may have meant.
 #pragma once
 #include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -32,4 +35,14 @@ inline std::string did_you_mean(const std::string &word, std::vector<std::string
         if (edit_distance(word, known[i]) <= std::max(1, (int)word.size() / 2))
             list += (i ? ", " : "did you mean ") + known[i];
     return list.empty() ? all : list + "?" + (all.empty() ? "" : " ") + all;
+}
+
+// 1.68M, 670.1B: a count for people.
+inline std::string in_units(double x) {
+    const char *units[] = {"", "K", "M", "B", "T"};
+    int unit = 0;
+    while (std::abs(x) >= 999.5 && unit < 4) x /= 1000, unit++;
+    std::ostringstream out;
+    out << std::setprecision(3) << x << units[unit];
+    return out.str();
 }

@@ -58,8 +58,9 @@ struct Data {
                                    "--tokenizer", "--threads"})
             expect(!given(option), option, ": only goes with --prepare");
         expect(!given("--context") || given("--game"), "--context: only goes with --game");
-        std::string text;
+        if (!o.out.empty()) expect_replaceable(o.out);
         if (given("--game")) return play();
+        std::string text;
         for (long i = 0, found = 0; found < n; i++) {
             const Tale tale = tell(seed, i);
             if (tale.held_out) continue;

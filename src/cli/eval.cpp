@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <optional>
 
+#include "src/base/fields.h"
+#include "src/base/files.h"
 #include "src/base/progress.h"
 #include "src/cli/verbs.h"
 #include "src/infer/chat.h"
@@ -13,7 +15,7 @@
 
 namespace {
 struct Eval {
-    std::string model, data = "stories";
+    std::string model, data = "stories", out;
     int batch = 8, context = 0;
     Common common;
 
@@ -27,8 +29,10 @@ struct Eval {
             ->check(between(1, 1 << 16))
             ->capture_default_str();
         v.add_option("--context", context, "tokens of a sequence; 0: the model's")->check(between(0, 1e9));
+        v.add_option("--out", out, "a CSV: the loss of all, and of each kind of a game's sequences");
     }
     void run() const {
+        if (!out.empty()) expect_replaceable(out);
         const Model m = load_model(model);
         const Tokenizer tokenizer = tokenizer_of(m, model);
         expect(context <= m.c.context, "--context ", context, ": the model's longest sequence is ",
@@ -52,6 +56,11 @@ struct Eval {
         printf(", perplexity %.3f, on %.0f held-out tokens\n", std::exp(e.nats), targets);
         for (const auto &[name, nats, right] : e.kinds)
             printf("%s: %.4f nats per token, %.2f%% right\n", name.c_str(), nats, 100 * right);
+        if (out.empty()) return;
+        std::string csv = cat("kind,nats,right\nall,", format(e.nats), ",\n");
+        for (const auto &[name, nats, right] : e.kinds)
+            csv += cat(name, ",", format(nats), ",", format(right), "\n");
+        write_atomically(out, csv);
     }
 };
 }  // namespace

@@ -13,6 +13,7 @@
 #include "src/model/config.h"
 #include "src/model/huggingface.h"
 #include "src/model/weights.h"
+#include "src/text/games.h"
 
 namespace {
 constexpr long counted_stories = 1'000'000;              // tokens
@@ -31,8 +32,8 @@ struct MeasureVerb {
 private:
     void expect_read(const Measure &) const;
     void read(Subject &, const Measure &) const;
-    void read_ids(Subject &, Sequences &, int T) const;
-    void read_sources(Subject &, Sequences &, const Measure &, int T) const;
+    Examples read_ids(Subject &, int T) const;
+    Examples read_sources(Subject &, const Measure &, int T) const;
 };
 
 void MeasureVerb::options(CLI::App &v) {
@@ -43,8 +44,8 @@ void MeasureVerb::options(CLI::App &v) {
     const auto folder = v.add_option("--model", model, "a checkpoint's folder")->check(refuse_nothing);
     v.add_option("--preset", preset, "cache: by the formulas, nothing is allocated")->excludes(folder);
     const auto text = v.add_option("--data", data,
-                                   "stories, a file or a folder; only what is held out is read, the last "
-                                   "twentieth; for labels, of each file of the folder")
+                                   "stories, a game, a file or a folder; only what is held out is read, the "
+                                   "last twentieth; for labels, a game's topics or a folder's files")
                           ->capture_default_str();
     const auto ids = v.add_option("--tokens", tokens, "or a file of token ids, one sequence a line, all read")
                          ->excludes(text);
@@ -93,48 +94,50 @@ void MeasureVerb::expect_read(const Measure &m) const {
     expect(preset.empty() || !length, "--length: goes with --model, a preset allocates nothing");
 }
 
-void MeasureVerb::read_ids(Subject &s, Sequences &sequences, int T) const {
-    sequences = read_sequences(tokens, s.model.c.V);
+Examples MeasureVerb::read_ids(Subject &s, int T) const {
+    const Sequences sequences = read_sequences(tokens, s.model.c.V);
     for (const auto &ids : sequences)
         expect((int)ids.size() <= T + 1, "--tokens: a sequence of ", ids.size(),
                " is longer than the context of ", T);
-    if (!train_tokens.empty()) s.training = read_sequences(train_tokens, s.model.c.V);
-    if (labels.empty()) return;
+    if (!train_tokens.empty()) s.training = examples(read_sequences(train_tokens, s.model.c.V));
+    if (labels.empty()) return examples(sequences);
     std::istringstream lines(read_text(labels, 1 << 28));
     for (std::string line; std::getline(lines, line);)
         if (!line.empty()) s.labels.push_back(line);
     expect(s.labels.size() == sequences.size(), "--labels ", labels, ": ", s.labels.size(), " labels for ",
            sequences.size(), " sequences");
+    return examples(sequences);
 }
 
 // A label is a file; so every file's last twentieth is read, where eval reads only that of the whole folder.
-void MeasureVerb::read_sources(Subject &s, Sequences &sequences, const Measure &measure, int T) const {
+Examples MeasureVerb::read_sources(Subject &s, const Measure &measure, int T) const {
     const Tokenizer tokenizer = tokenizer_of(s.model, model);
+    Examples all;
     const bool labelled = measure.reads & reads_labels && is_directory(data);
     for (const std::string &source : labelled ? texts_below(data) : std::vector<std::string>{data}) {
         Corpus corpus = load_corpus(source, tokenizer, 1);
-        for (const Sequences &window : held_out_windows(corpus, 1, T, most ? most : SIZE_MAX)) {
-            sequences.push_back(window[0]);
-            s.labels.push_back(source);
+        for (const Examples &window : held_out_examples(corpus, 1, T, most ? most : SIZE_MAX)) {
+            s.labels.push_back(corpus.game ? cat("topic ", corpus.game->held_out((long)all.size(), T).topic) : source);
+            all.push_back(window[0]);
         }
         if (!(measure.reads & reads_training)) continue;
         const bool endless = corpus.next_story >= 0;
         const long there = (long)corpus.train.size(), wanted = counted ? counted : counted_stories;
-        s.training = endless ? windows(corpus, tokenizer, 0, 1, (int)wanted)
-                             : Sequences{corpus.train.read(0, counted ? std::min(counted, there) : there)};
+        if (corpus.game) s.training = examples(corpus, tokenizer, 0, (int)((wanted + T - 1) / T), T);
+        else if (endless) s.training = examples(windows(corpus, tokenizer, 0, 1, (int)wanted));
+        else s.training = examples({corpus.train.read(0, counted ? std::min(counted, there) : there)});
     }
+    return all;
 }
 
 void MeasureVerb::read(Subject &s, const Measure &measure) const {
     const Config &c = s.model.c;
     expect(context <= c.context, "--context ", context, ": the model's longest sequence is ", c.context);
     const int T = context ? context : c.context;
-    Sequences sequences;
-    if (tokens.empty()) read_sources(s, sequences, measure, T);
-    else read_ids(s, sequences, T);
-    for (size_t i = 0; i < sequences.size(); i++) {
+    const Examples all = tokens.empty() ? read_sources(s, measure, T) : read_ids(s, T);
+    for (size_t i = 0; i < all.size(); i++) {
         if (i % batch == 0) s.batches.emplace_back();
-        s.batches.back().push_back(sequences[i]);
+        s.batches.back().push_back(all[i]);
     }
 }
 
@@ -194,7 +197,7 @@ void MeasureVerb::run() {
     const Table table = measured(measure, s);
     bar.reset();
     long sequences = 0;
-    for (const Sequences &batch : s.batches) sequences += (long)batch.size();
+    for (const Examples &batch : s.batches) sequences += (long)batch.size();
     printf("%s of %s%s: %s\n", measure.name, m.c.name.c_str(),
            sequences ? cat(", on ", sequences, " sequences").c_str() : "", measure.sentence);
     print_table(table);

@@ -33,7 +33,7 @@ static std::vector<std::string> cells_of(const std::string &line) {
 
 namespace {
 struct Column {                                          // without its empty cells
-    std::vector<std::string> row;                        // each row's first cell
+    std::vector<std::string> row;                        // each row's name: its `item`, or its first cell
     Values values;
 };
 }  // namespace
@@ -48,11 +48,12 @@ static Column read_column(const std::string &name, const std::string &folder) {
     const std::vector<std::string> head = cells_of(line);
     const size_t at = std::find(head.begin(), head.end(), column) - head.begin();
     if (at == head.size()) fail(cat(path, ": no column '", column, "'"), did_you_mean(column, head));
+    const size_t item = std::find(head.begin(), head.end(), "item") - head.begin();
     Column found;
     while (std::getline(in, line)) {
         const std::vector<std::string> cells = cells_of(line);
         if (at >= cells.size() || cells[at].empty()) continue;
-        found.row.push_back(cells[0]);
+        found.row.push_back(cells[item < head.size() ? item : 0]);
         parse(cells[at], found.values.emplace_back());
     }
     return found;
@@ -136,7 +137,7 @@ public:
     LabRun(const Lab &lab, const Arm &arm, long seed, const std::string &out)
         : lab(lab), arm(arm), seed(seed), out(out), folder(cat(out, "/", arm.name, "/", seed)) {
         for (const std::string &line : arm.before) parse(line, commands.emplace_back());
-        training = commands.size();
+        training = (long)commands.size();
         Words &train = commands.emplace_back(Words{"train"});
         train.insert(train.end(), arm.train.begin(), arm.train.end());
         for (const char *word : {"--seed", "{seed}", "--out", "{run}", "--threads", "1"})
@@ -161,6 +162,7 @@ public:
         if (read_text(folder + "/commands.txt", 1 << 20) != text)
             fail(folder + ": is of another form of this lab", "another --out, or remove it");
         done = exists(folder + "/done");
+        if (exists(folder + "/ended")) parse(read_text(folder + "/ended", 100), next);
     }
     void start() {
         if (!exists(folder + "/commands.txt")) {
@@ -176,7 +178,10 @@ public:
     void ended(int status) {
         process = 0;
         expect_success(status, folder, commands[next], folder + "/log.txt");
-        if (++next < commands.size()) return start();
+        if (++next < (long)commands.size()) {
+            write_atomically(folder + "/ended", cat(next));
+            return start();
+        }
         write_atomically(folder + "/done", "");
         done = true;
     }
@@ -194,7 +199,7 @@ public:
 private:
     std::vector<Words> commands;
     std::string text;
-    size_t next = 0, training = 0;                       // indices of commands
+    long next = 0, training = 0;                         // indices of commands
 
     // {others}: as many words as there are arms before this one.
     Words with_others(const Words &words) const {

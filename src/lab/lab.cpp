@@ -139,8 +139,16 @@ static void settle(Lab &lab) {
     for (Arm &arm : lab.arms) {
         const std::string where = lab.name + ", arm " + arm.name;
         arm.options = options_of(arm.train, where);
-        if (!arm.options.init.empty()) continue;         // its configuration is in a checkpoint
-        arm.config = load_preset(arm.options.preset);
+        if (!arm.options.init.empty()) {                 // its configuration is in a checkpoint
+            const auto from = std::find_if(lab.arms.begin(), lab.arms.end(), [&](const Arm &other) {
+                return arm.options.init == "{" + other.name + "}";
+            });
+            if (from == lab.arms.end()) continue;        // of somebody's model: not known here
+            expect(from < lab.arms.begin() + (&arm - lab.arms.data()), where, ": ", arm.options.init, " comes after it");
+            arm.config = from->config;
+        } else {
+            arm.config = load_preset(arm.options.preset);
+        }
         for (const std::string &field : arm.options.set) set_field(arm.config, field);
         validate(arm.config);
     }

@@ -43,7 +43,7 @@ static std::vector<std::string> routers_of(const Config &c) {
 static void read_routing(const Subject &s, const std::function<void(const Batch &, const Aux &)> &use) {
     NoGrad off;
     for (size_t i = 0; i < s.batches.size(); i++) {
-        const Batch b = make_batch(examples(s.batches[i]), s.model.c.D);
+        const Batch b = make_batch(s.batches[i], s.model.c.D);
         Aux aux;
         language_modelling(s.model, b, &aux);
         use(b, aux);
@@ -80,14 +80,14 @@ static double loss_of(const Subject &s, const Model &m, const std::string &what,
     };
     double nats = 0, targets = 0;
     for (size_t i = 0; choose && i < s.batches.size(); i++) {
-        const Batch b = make_batch(examples(s.batches[i]), 0);
+        const Batch b = make_batch(s.batches[i], 0);
         const Reading &r = b.reading[0];
         const Tensor h = steered_trunk(m, r.step, choose);
         nats -= (double)item(weighted_sum(logp(h, m.output_head(), r.next).logp, r.weight));
         targets += b.divisor;
         progress((long)i + 1);
     }
-    const double loss = choose ? nats / targets : evaluate(m, examples(s.batches), progress).nats;
+    const double loss = choose ? nats / targets : evaluate(m, s.batches, progress).nats;
     if (!std::isfinite(loss)) throw std::runtime_error(cat(m.c.name, ", ", what, ": the loss is no number"));
     return loss;
 }
@@ -379,7 +379,7 @@ static Rows measure_acceptance(const Subject &s) {
     std::vector<Values> shares(m.c.D);                   // of each sequence
     Values same(m.c.D, 0), positions(m.c.D, 0);
     for (size_t i = 0; i < s.batches.size(); i++) {
-        const Batch b = make_batch(examples(s.batches[i]), m.c.D);
+        const Batch b = make_batch(s.batches[i], m.c.D);
         Tensor h = trunk(m, b.reading[0].step);
         const std::vector<int> later = most_likely(m, h);
         for (int k = 1; k < (int)b.reading.size(); k++) {
@@ -411,36 +411,54 @@ static Rows measure_acceptance(const Subject &s) {
 
 // ---------------------------------------------------------------------------------------------- [6] counting
 namespace {
-using Pairs = std::vector<std::pair<int, int>>;          // a token, and the next
+struct Pair {                                            // a token, and the next
+    int x, y;
+    double weight;                                       // as a target
+};
+using Pairs = std::vector<Pair>;
 struct Counts {                                          // p(y | x) = (n(x,y) + alpha) / (n(x) + alpha V)
     int V;
     std::unordered_map<long, long> n_xy, n_x;
     void add(const Pairs &pairs) {
-        for (const auto &[x, y] : pairs) n_xy[(long)x * V + y]++, n_x[x]++;
+        for (const auto &[x, y, weight] : pairs) n_xy[(long)x * V + y]++, n_x[x]++;
     }
     double loss(const Pairs &pairs, double alpha) const {
         const auto count = [](const auto &n, long key) {
             const auto at = n.find(key);
             return at == n.end() ? 0.0 : (double)at->second;
         };
-        double nats = 0;
-        for (const auto &[x, y] : pairs)
-            nats -= std::log((count(n_xy, (long)x * V + y) + alpha) / (count(n_x, x) + alpha * V));
-        return nats / (double)pairs.size();
+        double nats = 0, targets = 0;
+        for (const auto &[x, y, weight] : pairs) {
+            if (weight == 0) continue;
+            nats -= weight * std::log((count(n_xy, (long)x * V + y) + alpha) / (count(n_x, x) + alpha * V));
+            targets += weight;
+        }
+        return nats / targets;
+    }
+    std::unordered_map<int, int> most_likely() const {   // x -> y, of several the lowest
+        std::unordered_map<int, int> best;
+        for (const auto &[key, n] : n_xy) {
+            const int x = int(key / V), y = int(key % V), before = best.try_emplace(x, y).first->second;
+            const long most = n_xy.at((long)x * V + before);
+            if (n > most || (n == most && y < before)) best[x] = y;
+        }
+        return best;
     }
 };
 }  // namespace
 
 // Without context every token follows the same one: a unigram.
-static Pairs pairs_of(const Sequences &sequences, bool context) {
+static Pairs pairs_of(const Examples &list, bool context) {
     Pairs pairs;
-    for (const auto &ids : sequences)
-        for (size_t i = 1; i < ids.size(); i++) pairs.push_back({context ? ids[i - 1] : 0, ids[i]});
+    for (const Example &e : list)
+        for (size_t i = 1; i < e.ids.size(); i++)
+            pairs.push_back({context ? e.ids[i - 1] : 0, e.ids[i], e.weight.empty() ? 1 : (double)e.weight[i]});
     return pairs;
 }
 
-// Alpha is the power of two that foretells the last twentieth of the training part best from the others.
-static Row counted(const char *item, const Pairs &training, const Pairs &held_out, int V) {
+// Counted in the training part, with that power of two as alpha which foretells its last twentieth best from
+// the others.
+static std::pair<Counts, double> counts_of(const Pairs &training, int V) {
     const size_t most = training.size() - std::max<size_t>(1, training.size() / 20);
     const Pairs first(training.begin(), training.begin() + most),
         last(training.begin() + most, training.end());
@@ -450,21 +468,42 @@ static Row counted(const char *item, const Pairs &training, const Pairs &held_ou
     for (int power = -16; power <= 6; power++)
         if (counts.loss(last, std::exp2(power)) < counts.loss(last, alpha)) alpha = std::exp2(power);
     counts.add(last);
-    return {item, {counts.loss(held_out, alpha), alpha, (double)training.size()}};
+    return {counts, alpha};
+}
+
+// What the trunk would say after each token of the held-out part.
+static Pairs said_by(const Subject &s) {
+    NoGrad off;
+    Pairs pairs;
+    for (const Examples &list : s.batches) {
+        const Batch b = make_batch(list, 0);
+        const std::vector<int> said = most_likely(s.model, trunk(s.model, b.reading[0].step));
+        for (int row = 0; row < b.B; row++)
+            for (size_t i = 0; i + 1 < list[row].ids.size(); i++)
+                pairs.push_back({list[row].ids[i], said[row * b.T + i], 1});
+    }
+    return pairs;
 }
 
 static Rows measure_bigram(const Subject &s) {
-    Sequences held_out;
-    for (const Sequences &batch : s.batches) held_out.insert(held_out.end(), batch.begin(), batch.end());
-    const auto row = [&](const char *item, bool context) {
+    Examples held_out;
+    for (const Examples &batch : s.batches) held_out.insert(held_out.end(), batch.begin(), batch.end());
+    const double model = loss_of(s, s.model, "model");
+    const Pairs trunk = said_by(s);
+    const auto row = [&](const char *item, bool context) -> Row {
         const Pairs training = pairs_of(s.training, context);
         expect(training.size() >= 2, "bigram: nothing to count in the training part");
-        return counted(item, training, pairs_of(held_out, context), s.model.c.V);
+        const auto [counts, alpha] = counts_of(training, s.model.c.V);
+        const double loss = counts.loss(pairs_of(held_out, context), alpha);
+        const auto best = counts.most_likely();
+        double accepted = 0;
+        for (const auto &[x, said, weight] : trunk) {
+            const auto at = best.find(context ? x : 0);
+            accepted += at != best.end() && at->second == said;
+        }
+        return {item, {loss, alpha, (double)training.size(), loss - model, accepted / (double)trunk.size()}};
     };
-    Rows rows = {row("unigram", false), row("bigram", true)};
-    const double model = loss_of(s, s.model, "model");
-    rows.push_back({"model", {model, NAN, NAN}});
-    for (Row &r : rows) r.values.push_back(r.values[0] - model);
+    Rows rows = {row("unigram", false), row("bigram", true), {"model", {model, NAN, NAN, 0, 1}}};
     const bool bigram = rows[1].values[0] < rows[0].values[0];
     rows.push_back({"summary", rows[bigram].values});    // what counting reaches
     return rows;
@@ -518,10 +557,11 @@ const std::vector<Measure> &measures() {
          {"accepted", "error", "positions"},
          measure_acceptance},
         {"bigram",
-         "the loss of counting tokens, and pairs of them, in the training part; more: than the model's",
+         "the loss of counting tokens, and pairs of them, in the training part; more: than the model's; "
+         "accepted: of its drafts",
          "a control",
          reads_text | reads_training,
-         {"loss", "alpha", "counted", "more"},
+         {"loss", "alpha", "counted", "more", "accepted"},
          measure_bigram},
     };
     return list;

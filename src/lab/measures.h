@@ -10,7 +10,7 @@
 #include <functional>
 
 #include "deepseek.h"
-#include "src/text/corpus.h"
+#include "src/train/batch.h"
 
 struct Row {
     std::string item;
@@ -25,9 +25,9 @@ struct Table {
 
 struct Subject {                                         // what is measured, and on what
     Model &model;
-    std::vector<Sequences> batches = {};                 // held out, as `deepseek eval` reads it
+    std::vector<Examples> batches = {};                  // held out, as `deepseek eval` reads it
     std::vector<std::string> labels = {};                // of each sequence
-    Sequences training = {};                             // what is counted
+    Examples training = {};                              // what is counted
     int length = 0;                                      // of a cache; 0: formulas alone, nothing allocated
     std::function<void(const std::string &item, long batches)> progress = {};
 };

@@ -339,15 +339,6 @@ double nominal_flops(int n_layers, int d, int l_seq) {
 double nominal_6N1(int n_layers, int d) { return 72.0 * n_layers * d * d; }          // LLM (2)
 double nominal_6N2(int n_layers, int d, int V) { return nominal_6N1(n_layers, d) + 6.0 * V * d; }   // LLM (2)
 
-static std::string human(double x) {
-    const char *units[] = {"", "K", "M", "B", "T"};
-    int unit = 0;
-    while (std::abs(x) >= 999.5 && unit < 4) x /= 1000, unit++;
-    std::ostringstream out;
-    out << std::setprecision(x >= 99.5 ? 4 : 3) << x << units[unit];
-    return out.str();
-}
-
 std::string print_census(const Config &c) {
     const Census n = census(c);
     std::ostringstream out;
@@ -355,14 +346,14 @@ std::string print_census(const Config &c) {
         << std::setw(12) << "activated\n";
     for (const auto &part : n.parts)
         out << "  " << std::left << std::setw(16) << part.name << std::right << std::setw(12)
-            << human(part.total) << std::setw(11) << human(part.activated) << "\n";
+            << in_units(part.total) << std::setw(11) << in_units(part.activated) << "\n";
     out << "  " << std::left << std::setw(16) << (c.D ? "without MTP" : "all") << std::right << std::setw(12)
-        << human(n.total) << std::setw(11) << human(n.activated) << "\n\n";
+        << in_units(n.total) << std::setw(11) << in_units(n.activated) << "\n\n";
     out << "cache per token     " << n.cache_numbers << " numbers a layer, "
-        << human(4.0 * n.cache_numbers * c.n_layers)
+        << in_units(4.0 * n.cache_numbers * c.n_layers)
         << "B in float32;  MHA of this shape: " << n.cache_numbers_MHA << ", " << std::setprecision(3)
         << 100.0 * n.cache_numbers / n.cache_numbers_MHA << "% of it\n";
-    out << "FLOPs per token     " << human(n.flops_per_token) << " forward and backward, at context "
+    out << "FLOPs per token     " << in_units(n.flops_per_token) << " forward and backward, at context "
         << c.context << ", causal attention not halved\n";
     return out.str();
 }

@@ -230,8 +230,8 @@ void check_attributes(const Op &op, A a) {
         if (name == "f") range.high = (double)functions_of(code_of(op)).size() - 1;
         expect(std::isfinite(value), op.name, ": ", name, " = ", value, " is not finite");
         expect(value >= range.low && value <= range.high && !(range.above && value == range.low), op.name,
-               ": ", name, " = ", value, ", outside of ", range.above ? "above " : "", range.low,
-               std::isinf(range.high) ? " and up" : cat(" to ", range.high));
+               ": ", name, " = ", value, ", but it is ", range.above ? "above " : "at least ", range.low,
+               std::isinf(range.high) ? "" : cat(" and at most ", range.high));
     };
 #define X(type, attribute, usual, range, meaning)                    \
     if (op.ranges.count(#attribute)) check(#attribute, a.attribute);

@@ -76,7 +76,10 @@ static Corpus played(const std::shared_ptr<const Game> &game, const std::string 
 
 static std::string cache_folder() {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    return cache && *cache ? cat(cache, "/deepseek") : cat(home && *home ? home : ".", "/.cache/deepseek");
+    if (cache && *cache) return cat(cache, "/deepseek");
+    if (!home || !*home)
+        fail("HOME is not set: a text's ids have no folder", "XDG_CACHE_HOME names a place for them");
+    return cat(home, "/.cache/deepseek");
 }
 
 std::vector<int> Tokens::read(size_t at, size_t count) const {

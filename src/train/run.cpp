@@ -13,6 +13,7 @@
 #include "src/base/files.h"
 #include "src/base/folder.h"
 #include "src/base/progress.h"
+#include "src/base/text.h"
 #include "src/base/random.h"
 #include "src/model/config.h"
 #include "src/model/huggingface.h"
@@ -307,18 +308,6 @@ private:
     std::optional<HeldOut> evaluated(const StepReport &);
 };
 }  // namespace
-
-static std::string in_units(double n) {
-    return cat(std::setprecision(3),
-               n < 1e3   ? n
-               : n < 1e6 ? n / 1e3
-               : n < 1e9 ? n / 1e6
-                         : n / 1e9,
-               n < 1e3   ? ""
-               : n < 1e6 ? "K"
-               : n < 1e9 ? "M"
-                         : "B");
-}
 
 void Run::introduce(long frozen) {
     const Config &c = t.policy.model.c;

@@ -35,7 +35,7 @@ std::vector<Sequences> batches_of(const Config &c) {
 
 Table table_of(const std::string &name, Model &m, const std::vector<Sequences> &batches,
                const std::vector<std::string> &labels = {}) {
-    return measured(measure_named(name), {.model = m, .batches = batches, .labels = labels});
+    return measured(measure_named(name), {.model = m, .batches = examples(batches), .labels = labels});
 }
 
 // A token's experts, of its scores and the selection bias.
@@ -404,7 +404,7 @@ TEST_CASE("bigram: counts plus alpha, that alpha which foretells the training pa
     Model m = random_model(c);
     const auto batches = batches_of(c);
     const std::vector<int> text = random_ints(203, c.V / 2, 9);
-    const Table t = measured(measure_named("bigram"), {.model = m, .batches = batches, .training = {text}});
+    const Table t = measured(measure_named("bigram"), {.model = m, .batches = examples(batches), .training = examples({text})});
     const auto nats = [&](int from, int to, const std::vector<int> &of, int first, double alpha,
                           bool bigram) {
         double sum = 0;
@@ -442,11 +442,44 @@ TEST_CASE("bigram: of a text with period 3 pairs say everything, single tokens n
     Model m = random_model(c);
     std::vector<int> text;
     for (int i = 0; i < 3000; i++) text.push_back(i % 3);
+    const Examples held_out = {{.ids = {1, 2, 0, 1, 2, 0, 1, 2}, .weight = {1, 1, 1, 1, 1, 1, 1, 0}}};
     const Table t = measured(measure_named("bigram"),
-                             {.model = m, .batches = {{{1, 2, 0, 1, 2, 0, 1}}}, .training = {text}});
+                             {.model = m, .batches = {held_out}, .training = examples({text})});
     CHECK(t.at("bigram", "loss") < 0.01);
     CHECK(t.at("unigram", "loss") == Approx(std::log(3)).epsilon(0.01));
     CHECK(t.at("summary", "loss") == t.at("bigram", "loss"));
+    const Examples wrong_where_nothing_is_asked = {
+        {.ids = {1, 2, 0, 1, 2, 0, 1, 1}, .weight = {1, 1, 1, 1, 1, 1, 1, 0}}};
+    CHECK(measured(measure_named("bigram"),
+                   {.model = m, .batches = {wrong_where_nothing_is_asked}, .training = examples({text})})
+              .at("bigram", "loss") == t.at("bigram", "loss"));
+}
+
+TEST_CASE("bigram: its drafts are accepted where its most likely token is the trunk's") {
+    Config c = shape();
+    Model m = random_model(c);
+    const auto batches = batches_of(c);
+    const std::vector<int> text = random_ints(3000, c.V, 9);
+    const Table t = measured(measure_named("bigram"),
+                             {.model = m, .batches = examples(batches), .training = examples({text})});
+    std::vector<std::map<int, int>> after(c.V);
+    for (size_t i = 1; i < text.size(); i++) after[text[i - 1]][text[i]]++;
+    double same = 0, positions = 0;
+    NoGrad off;
+    const Numbers W(m.output_head());
+    for (const Sequences &batch : batches)
+        for (const std::vector<int> &ids : batch) {
+            const Batch b = make_batch(examples({ids}), 0);
+            const Numbers H(trunk(m, b.reading[0].step));
+            for (int i = 0; i < b.T; i++, positions++) {
+                const Vec z = times(W, row(H, i));
+                const auto &next = after[ids[i]];
+                const auto best = std::max_element(next.begin(), next.end(), [](auto &a, auto &b) { return a.second < b.second; });
+                same += !next.empty() && best->first == std::max_element(z.begin(), z.end()) - z.begin();
+            }
+        }
+    CHECK(t.at("bigram", "accepted") == Approx(same / positions));
+    CHECK(t.at("model", "accepted") == 1);
 }
 
 // ----------------------------------------------------------------------------------------------- [6] refused
