@@ -1,21 +1,24 @@
-"""The fits of `deepseek scaling fit` against SciPy and NumPy, on runs that are made up here.
+"""The fits of `deepseek scaling fit` against SciPy and NumPy, on runs that are made up here; and what
+`deepseek measure specialisation` says of a router, from the choices that `deepseek measure load` counts.
 
 Straight lines with the standard errors of both coefficients (scipy.stats.linregress), the intervals that Student's
-t makes of them (scipy.stats.t), parabolas (numpy.polyfit), and power laws with an offset (scipy.optimize.curve_fit).
+t makes of them (scipy.stats.t), parabolas (numpy.polyfit), power laws with an offset (scipy.optimize.curve_fit),
+entropies (scipy.stats.entropy) and mutual information (half the G of scipy.stats.chi2_contingency, by choice).
 
-Tolerances, relative: lines, intervals and parabolas 1e-10 (measured 1.2e-11), the offset law, where both search for
-a minimum, 1e-7 (1.7e-9).
+Tolerances, relative: lines, intervals, parabolas and information 1e-10 (measured 1.2e-11), the offset law, where both
+search for a minimum, 1e-7 (1.7e-9).
 """
 
+import csv
 import json
 import pathlib
 import tempfile
 
 import numpy as np
 from scipy.optimize import curve_fit
-from scipy.stats import linregress, t
+from scipy.stats import chi2_contingency, entropy, linregress, t
 
-from common import deepseek, options, verdict
+from common import deepseek, options, verdict, write_tokens
 
 LINES, OFFSET = 1e-10, 1e-7
 
@@ -116,6 +119,41 @@ def check_grid(args, failures):
     report(f"learning rates and batches, {len(near)} cells", line, float("nan"), failures)
 
 
+def measured(args, out, which, *more):
+    """Rows of a measure, by item."""
+    deepseek(args, "measure", which, "--out", out, *more)
+    with open(out) as file:
+        return {row["item"]: row for row in csv.DictReader(file)}
+
+
+def check_information(args, failures):
+    """What each expert tells of a sequence's label, of four that have tokens of their own and others."""
+    random = np.random.default_rng(3)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        model, ids, labels, out = (folder / name for name in ("model", "ids", "labels", "out.csv"))
+        text, counts, names = folder / "text.txt", {}, []
+        text.write_text("to be or not to be " * 200)
+        deepseek(args, "train", "--preset", "moe-tiny", "--data", text, "--steps", 1, "--out", model)
+        for label in range(4):
+            sequences = random.integers(30 * label, 30 * label + 100, size=(5, 40))
+            write_tokens(ids, sequences)
+            for item, row in measured(args, out, "load", "--model", model, "--tokens", ids).items():
+                if " expert " in item:
+                    router, expert = item.split(" expert ")
+                    counts.setdefault(router, np.zeros((4, 63)))[label, int(expert)] = float(row["tokens"])
+            names += [(label, row) for row in sequences]
+        write_tokens(ids, np.array([row for _, row in names]))
+        labels.write_text("".join(f"topic {label}\n" for label, _ in names))
+        ours = measured(args, out, "specialisation", "--model", model, "--tokens", ids, "--labels", labels)
+    for router, table in counts.items():
+        table = table[:, table.sum(0) > 0]
+        G = chi2_contingency(table, correction=False, lambda_="log-likelihood").statistic
+        theirs = [G / 2 / table.sum(), entropy(table.sum(1))]
+        figures = [float(ours[router][column]) for column in ("information", "entropy")]
+        report(f"{router}, {theirs[0]:.4f} nats", worst(figures, theirs), float("nan"), failures)
+
+
 def report(label, line, bend, failures):
     print(f"{label:44}{line:10.1e}{bend:10.1e}", flush=True)
     for what, value, limit in (("lines", line, LINES), ("offset law", bend, OFFSET)):
@@ -128,6 +166,7 @@ def main():
     print(f"{'errors against SciPy':44}{'lines':>10}{'offset':>10}")
     check_isoflop(args, failures)
     check_grid(args, failures)
+    check_information(args, failures)
     verdict(failures)
 
 
