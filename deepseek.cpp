@@ -160,7 +160,8 @@ static void balance_losses(const Config &c, const Tensor &s, const Tensor &idx, 
     if (c.alpha > 0) {
         const bool printed = c.counted == Counted::unbiased;                         // else [code]: selected
         Tensor chosen = printed ? topk(s, {}, {.K = c.K_r}, step.pos) : idx;         // V3 (18)
-        add_loss("balance", balance(chosen, c.N_r, T, c.alpha * share));             // V3 (17)   MoE (12)
+        const int rows = c.scope == Scope::batch ? idx.shape[0] : T;                 // V3 4.5.3
+        add_loss("balance", balance(chosen, c.N_r, rows, c.alpha * share));          // V3 (17)   MoE (12)
     }
     if (c.alpha_dev > 0)
         add_loss("balance_dev", balance(idx, c.N_r, T, c.alpha_dev * share, c.groups));          // MoE (15)

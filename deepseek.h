@@ -21,6 +21,7 @@
 
 enum class Attention { MHA, GQA, MLA };
 enum class Gate { softmax, sigmoid, hash };              // hash: no gate, an expert by the token's id
+enum class Scope { sequence, batch };                       // within which tokens the load shall be even
 enum class Counted { selected, unbiased };               // which top-K the expert-level loss counts
 
 // The papers' symbols, with the released config.json's name beside them. One table in src/model/config.cpp
@@ -74,7 +75,8 @@ struct Config {
     double rho = 1;                 // routed scaling                                routed_scaling_factor
     bool selection_bias = true;     // a bias helps to choose: loss-free balancing   topk_method: noaux_tc
     double gamma = 1e-3;            // its speed
-    double alpha = 1e-4;            // weight of the expert-level balance loss, by sequence
+    double alpha = 1e-4;            // weight of the expert-level balance loss
+    Scope scope = Scope::sequence;  // of that loss
     double alpha_dev = 0;           // of the device-level loss: groups are devices
     double alpha_comm = 0;          // of the communication loss
     Counted counted = Counted::selected;

@@ -33,6 +33,7 @@ template <class E> struct Names;                         // of an enum's values,
 template <> struct Names<Attention> { static constexpr const char *list[] = {"MHA", "GQA", "MLA"}; };
 template <> struct Names<Gate> { static constexpr const char *list[] = {"softmax", "sigmoid", "hash"}; };
 template <> struct Names<Precision> { static constexpr const char *list[] = {"f32", "bf16"}; };
+template <> struct Names<Scope> { static constexpr const char *list[] = {"sequence", "batch"}; };
 template <> struct Names<Counted> { static constexpr const char *list[] = {"selected", "unbiased"}; };
 template <> struct Names<RopePairing> {
     static constexpr const char *list[] = {"interleaved", "half_split"};
@@ -109,7 +110,8 @@ const std::vector<Field> &config_fields() {
         FIELD(rho, "routed scaling"),
         FIELD(selection_bias, "a bias helps to choose experts, and evens out their load without a loss"),
         FIELD(gamma, "speed of the selection bias"),
-        FIELD(alpha, "weight of the expert-level balance loss, by sequence"),
+        FIELD(alpha, "weight of the expert-level balance loss"),
+        FIELD(scope, "within which tokens that loss wants an even load: sequence or batch"),
         FIELD(alpha_dev, "weight of the device-level balance loss; groups are devices"),
         FIELD(alpha_comm, "weight of the communication balance loss"),
         FIELD(counted, "which choices the expert-level loss counts: selected or unbiased"),

@@ -201,6 +201,22 @@ TEST_CASE("balance losses: of experts, devices and communication, MoE (12)-(17),
     CHECK(named(t, "balance_comm") == doctest::Approx(0.75 * loss_by_hand(c, t, 6, 4, true)).epsilon(1e-5));
 }
 
+TEST_CASE("balance losses: on a batch's tokens together where its scope is the batch, V3 4.5.3") {
+    Config c = v2();
+    c.alpha = 0.5, c.scope = Scope::batch;
+    const Model m = random_model(c);
+    const Tensor u = randn({3, 6, c.d}, "u", 3);
+    const double by_sequence = [&] {
+        NoGrad off;
+        const Told t = told_by(m, u);
+        CHECK(named(t, "balance") == doctest::Approx(0.5 * loss_by_hand(c, t, 18, 12, false)).epsilon(1e-5));
+        return 0.5 * loss_by_hand(c, t, 6, 12, false);
+    }();
+    const Told t = told_by(m, u);
+    CHECK(item(t.aux.losses[0].value) < 0.99 * by_sequence);     // sequences differ: together they are evener
+    check_gradient([&] { return told_by(m, u).aux.losses[0].value; }, {u, layer(m).e});
+}
+
 TEST_CASE("balance losses: V2 (27) is the mean of its experts' f, (28) the sum of their P") {
     NoGrad off;
     const int T = 8, E = 12, K = 3, D = 4;
