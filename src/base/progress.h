@@ -36,14 +36,17 @@ struct CatchInterrupt {
             if (!interrupted) {
                 first = now;
                 if (write(STDERR_FILENO, notice, strlen(notice)) < 0) notice = "";
-            } else if (signal == SIGINT && now.tv_sec - first.tv_sec + (now.tv_nsec - first.tv_nsec) * 1e-9 > 0.5) {
+            } else if (signal == SIGINT &&
+                       now.tv_sec - first.tv_sec + (now.tv_nsec - first.tv_nsec) * 1e-9 > 0.5) {
                 std::signal(SIGINT, SIG_DFL);            // delivered when this handler returns
                 raise(SIGINT);
             }
             interrupted = 1;
         });
     }
-    ~CatchInterrupt() { if (!interrupted) all(SIG_DFL); }
+    ~CatchInterrupt() {
+        if (!interrupted) all(SIG_DFL);
+    }
 };
 struct Interrupted {};                                   // thrown where nothing is to be saved; exit code 130
 

@@ -72,8 +72,8 @@ void show_lab(const Lab &lab) {
     }
     for (const std::string &line : lab.after) std::cout << "  after " << line << "\n";
     for (const Metric &m : lab.metrics)
-        std::cout << "  metric " << m.name << (m.arms.empty() ? "" : " of " + format(m.arms)) << " = " << m.formula
-                  << "\n";
+        std::cout << "  metric " << m.name << (m.arms.empty() ? "" : " of " + format(m.arms)) << " = "
+                  << m.formula << "\n";
     for (const Bar &b : lab.bars) std::cout << "  bar " << b.name << ": " << b.text << "\n";
 }
 

@@ -117,7 +117,9 @@ Examples MeasureVerb::read_sources(Subject &s, const Measure &measure, int T) co
     for (const std::string &source : labelled ? texts_below(data) : std::vector<std::string>{data}) {
         Corpus corpus = load_corpus(source, tokenizer, 1);
         for (const Examples &window : held_out_examples(corpus, 1, T, most ? most : SIZE_MAX)) {
-            s.labels.push_back(corpus.game ? cat(window[0].kind, " ", corpus.game->held_out((long)all.size(), T).topic) : source);
+            s.labels.push_back(
+                corpus.game ? cat(window[0].kind, " ", corpus.game->held_out((long)all.size(), T).topic)
+                            : source);
             all.push_back(window[0]);
         }
         if (!(measure.reads & reads_training)) continue;

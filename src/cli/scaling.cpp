@@ -92,9 +92,10 @@ struct FitVerb {
     FitOptions o;
 
     void options(CLI::App &v) {
-        v.add_option("RUNS", runs,
-                     "a CSV: loss, n_layers, d, l_seq (or M), D (or C), vocabulary, batch, lr, seed; or folders of "
-                     "finished runs")
+        v.add_option(
+             "RUNS", runs,
+             "a CSV: loss, n_layers, d, l_seq (or M), D (or C), vocabulary, batch, lr, seed; or folders of "
+             "finished runs")
             ->required();
         v.add_option("--predict", o.predict, "foretell the loss at these budgets")->check(between(1, 1e30));
         v.add_option("--points", o.points, "sizes of a parabola, around the lowest; 0: all")
@@ -107,7 +108,8 @@ struct FitVerb {
             ->check(between(2, 1e6))
             ->capture_default_str();
         v.add_option("--seed", o.seed, "of the bootstrap")->capture_default_str();
-        v.add_option("--foretell", foretell, "and of a run of LAYERSxWIDTH:FLOPs, by each way of counting compute");
+        v.add_option("--foretell", foretell,
+                     "and of a run of LAYERSxWIDTH:FLOPs, by each way of counting compute");
         v.add_option("--out", out, "a CSV with a row for each budget");
         v.add_option("--laws", laws, "a CSV with one row: what the laws say, for labs");
         v.add_option("--json", json, "write the figures there");
@@ -279,7 +281,8 @@ std::string laws_csv(const Fit &f) {
     const double nan = NAN;
     long inside = 0;
     for (const Optimum &o : f.optima) inside += o.left_out.empty();
-    std::string names = "budgets,inside,M_exponent,D_exponent,predicted", row = cat(f.optima.size(), ",", inside);
+    std::string names = "budgets,inside,M_exponent,D_exponent,predicted",
+                row = cat(f.optima.size(), ",", inside);
     for (double x : {known ? f.M.fit.g : nan, known ? f.D.fit.g : nan,
                      f.predictions.empty() ? nan : f.predictions[0].loss})
         row += "," + cell(x);
@@ -314,8 +317,8 @@ void FitVerb::run() {
     const Runs read = this->read();
     const Fit f = fit_laws(read, o);
     if (!f.nothing.empty() && laws.empty()) fail(cat(read.name, ": ", f.no_laws), f.nothing);
-    printf("%s: %zu runs, %zu budgets, %d seed%s", read.name.c_str(), read.rows.size(), f.optima.size(), f.seeds,
-           f.seeds == 1 ? "" : "s");
+    printf("%s: %zu runs, %zu budgets, %d seed%s", read.name.c_str(), read.rows.size(), f.optima.size(),
+           f.seeds, f.seeds == 1 ? "" : "s");
     if (read.to_come) printf("; %ld rows have no loss yet", read.to_come);
     printf("\n");
     print_optima(f, o.points);

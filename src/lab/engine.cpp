@@ -64,7 +64,8 @@ Values column_of(const std::string &name, const std::string &folder) {
 }
 
 // at(column, row), reached(column, limit); last, first, ... of a column or of its last n rows.
-static double value_of(const std::string &f, const std::vector<std::string> &words, const std::string &folder) {
+static double value_of(const std::string &f, const std::vector<std::string> &words,
+                       const std::string &folder) {
     expect(words.size() == 1 || words.size() == 2, f, "(column) or ", f, "(column, last rows)");
     auto [row, values] = read_column(words[0], folder);
     if (values.empty()) return NAN;
@@ -247,7 +248,8 @@ struct Children {                                        // none outlives us: th
 
 static void add_results(Results &results, const Lab &lab, const LabRun &run) {
     for (const Metric &metric : lab.metrics)
-        if (metric.arms.empty() || std::count(metric.arms.begin(), metric.arms.end(), run.arm.name)) results[metric.name][run.arm.name][run.seed] = metric_of(metric, run.folder);
+        if (metric.arms.empty() || std::count(metric.arms.begin(), metric.arms.end(), run.arm.name))
+            results[metric.name][run.arm.name][run.seed] = metric_of(metric, run.folder);
 }
 
 static bool ready(const LabRun &run, const std::vector<LabRun> &all) {

@@ -12,10 +12,11 @@ struct LabOptions {
 Results run_lab(const Lab &, const LabOptions &);
 std::string run_after(const Lab &, const LabOptions &);  // its `after`, once; what that said
 
-// The numbers of a finished run: its metrics, from its CSVs; NaN: not known, its column is empty. last, first, mean, min, max of a column, of all
-// its rows or of the last n: mean(max_vio, 50). at(redundancy.more, 4/64): in the row of that name, its
-// `item` or first cell; reached(valid_recall_right, 0.9): the first cell of the first row with so much, of the last row if none
-// has. `load.max_vio` is a column of load.csv; without a file's name it is one of metrics.csv.
+// A number of a finished run, from its CSVs; NaN: not known, for the column is empty. `load.max_vio` is a
+// column of load.csv; without a file's name it is one of metrics.csv.
+//     last, first, mean, min, max      of a column, of all its rows or of the last n: mean(max_vio, 50)
+//     at(redundancy.more, 1/16)        in the row of that name: its `item`, or its first cell
+//     reached(valid_right, 0.9)        the first cell of the first row with so much; if none has, of the last
 double metric_of(const Metric &, const std::string &folder);
 Values column_of(const std::string &name, const std::string &folder);      // its numbers, without empty cells
 std::vector<std::string> folders_of(const Lab &, const Arm &, const LabOptions &);   // its runs, seed by seed

@@ -144,7 +144,8 @@ static void settle(Lab &lab) {
                 return arm.options.init == "{" + other.name + "}";
             });
             if (from == lab.arms.end()) continue;        // of somebody's model: not known here
-            expect(from < lab.arms.begin() + (&arm - lab.arms.data()), where, ": ", arm.options.init, " comes after it");
+            expect(from < lab.arms.begin() + (&arm - lab.arms.data()), where, ": ", arm.options.init,
+                   " comes after it");
             arm.config = from->config;
         } else {
             arm.config = load_preset(arm.options.preset);
@@ -182,7 +183,8 @@ Lab parse_lab(const std::string &text, const std::string &name) {
     for (const Metric &metric : lab.metrics)
         for (const std::string &arm : metric.arms)
             if (!std::count(names.begin(), names.end(), arm))
-                fail(cat(name, ": metric ", metric.name, " of ", arm, ": no such arm"), did_you_mean(arm, names));
+                fail(cat(name, ": metric ", metric.name, " of ", arm, ": no such arm"),
+                     did_you_mean(arm, names));
     settle(lab);
     return lab;
 }

@@ -5,13 +5,13 @@
 //     falsifier = ...        what would refute it         pilot = what chose the sizes
 //     minutes = 9            on two cores                 seeds = 3
 //     all = --preset v3-tiny --steps 400 ...              options of `deepseek train` that all arms share
-//     quick = --steps 4 ...                               what --quick puts in their place; /9: a ninth of each arm's
+//     quick = --steps 4 --warmup /9 ...                   what --quick puts in their place; /9: a ninth of it
 //     before = ..., then = measure load --model {run} ... more verbs before and after each training
 //     after = scaling fit {runs} --picture {lab}/a.svg    and one when all is done
 //     differ = alpha gamma                                options and fields in which arms may differ
 //     equal = parameters activated flops                  what the census must find equal (1%)
-//     curve = lm                                          column of metrics.csv for the picture; none: no picture
-//     metric loss = last(valid_nats)                      of a run, from its CSVs (loss of A B: of these arms' runs)
+//     curve = lm                                          of metrics.csv, for the picture; none: there is none
+//     metric loss = last(valid_nats)                      of a run, from its CSVs; loss of A B: of these arms
 //     bar lower = loss(aux) - loss(free) > 0.002          of the arms: must hold for every bar
 //     [arm free]                                          the first is the control
 //     train = --set alpha=0                               its own options; then = its own verbs
@@ -27,8 +27,8 @@
 struct Arm {
     std::string name;
     std::vector<std::string> train;                      // words of its command line, those of `all` first
-    std::vector<std::string> before, then;               // commands. {run}: its folder, {seed}; {NAME}: the folder
-                                                         // of another arm, {others}: of all arms before this one
+    // Commands. {run} is its folder, {NAME} that of another arm, {others} all those before it; {seed}.
+    std::vector<std::string> before, then;
     TrainOptions options;                                // what train says, parsed
     Config config;
 };

@@ -452,12 +452,12 @@ static Pairs pairs_of(const Examples &list, bool context) {
     Pairs pairs;
     for (const Example &e : list)
         for (size_t i = 1; i < e.ids.size(); i++)
-            pairs.push_back({context ? e.ids[i - 1] : 0, e.ids[i], e.weight.empty() ? 1 : (double)e.weight[i]});
+            pairs.push_back(
+                {context ? e.ids[i - 1] : 0, e.ids[i], e.weight.empty() ? 1 : (double)e.weight[i]});
     return pairs;
 }
 
-// Counted in the training part, with that power of two as alpha which foretells its last twentieth best from
-// the others.
+// Of the training part; alpha is the power of two that foretells its last twentieth best from the others.
 static std::pair<Counts, double> counts_of(const Pairs &training, int V) {
     const size_t most = training.size() - std::max<size_t>(1, training.size() / 20);
     const Pairs first(training.begin(), training.begin() + most),

@@ -227,7 +227,8 @@ Run read_run(const std::string &folder) {
     const auto [o, c, step, data] = saved_run(folder);
     expect(step == o.steps, folder, ": its run is not finished: ", step, " of ", o.steps, " steps");
     Run run;
-    run.n_layers = c.n_layers, run.d = c.d, run.l_seq = o.context ? o.context : c.context, run.vocabulary = c.V;
+    run.n_layers = c.n_layers, run.d = c.d, run.l_seq = o.context ? o.context : c.context,
+    run.vocabulary = c.V;
     run.lr = o.lr, run.steps = o.steps, run.seed = o.seed;
     run.M = nominal_flops(run.n_layers, run.d, run.l_seq);
     run.batch = (double)run.l_seq * o.batch * o.accumulate;
@@ -417,8 +418,8 @@ static LossLaw loss_law(const Frontier &f) {
 static Foretold foretold(const Frontier &f, const LossLaw &law, const Larger &run, const Run &like) {
     const auto [n_layers, d] = run.size;
     const double M = nominal_flops(n_layers, d, like.l_seq), D = run.C / M;
-    const double per_token[n_axes] = {
-        nominal_6N1(n_layers, d), like.vocabulary ? nominal_6N2(n_layers, d, like.vocabulary) : NAN, M};
+    const double per_token[n_axes] = {nominal_6N1(n_layers, d),
+                                      like.vocabulary ? nominal_6N2(n_layers, d, like.vocabulary) : NAN, M};
     Foretold result{{NAN, NAN, NAN}, f.loss.back()};
     for (int axis = 0; axis < n_axes; axis++) {
         Values compute;
@@ -571,12 +572,15 @@ Fit fit_laws(const Runs &runs, const FitOptions &options) {
 
 BudgetCurves budget_curves(const Runs &runs) {
     const Grid grid = grid_of(runs);
-    std::vector<std::map<double, const Cell *>> by_size(grid.C.size()), by_lr(grid.C.size());      // the best each
+    std::vector<std::map<double, const Cell *>> by_size(grid.C.size()),
+        by_lr(grid.C.size());                                                                 // the best each
     for (const Cell &cell : grid.cells)
         for (auto [best, x] : {std::pair(&by_size[cell.budget], cell.M), {&by_lr[cell.budget], cell.lr}})
-            if (const auto [at, fresh] = best->try_emplace(x, &cell); mean(cell.loss) < mean(at->second->loss))
+            if (const auto [at, fresh] = best->try_emplace(x, &cell);
+                mean(cell.loss) < mean(at->second->loss))
                 at->second = &cell;
-    const bool sizes = std::any_of(by_size.begin(), by_size.end(), [](const auto &of) { return of.size() > 1; });
+    const bool sizes =
+        std::any_of(by_size.begin(), by_size.end(), [](const auto &of) { return of.size() > 1; });
     BudgetCurves result{{}, sizes ? "log10 M" : "log10 of the learning rate"};
     for (size_t budget = 0; budget < grid.C.size(); budget++) {
         const auto &best = sizes ? by_size[budget] : by_lr[budget];

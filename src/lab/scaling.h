@@ -62,7 +62,7 @@ struct Runs {
     std::string name;                                    // of the file
 };
 Runs read_runs(const std::string &text, const std::string &name);
-Run read_run(const std::string &folder);                 // what `deepseek train --out` left; loss: nats of a token
+Run read_run(const std::string &folder);            // what `deepseek train --out` left; loss: nats of a token
 
 // ----------------------------------------------------------------------------------------------- [4] the fit
 struct Larger {                                          // a run that is still to be made
@@ -114,14 +114,14 @@ struct NearOptimal {                                   // the grid of learning r
     int cells, near;
     double loss, lr, batch;                              // of the best cell
     double near_lr, near_batch;                          // geometric means of the near ones
-    double excess;                                       // of the loss in the cell next to LLM (1): loss / best - 1
+    double excess;                                 // of the loss in the cell next to LLM (1): loss / best - 1
     std::string lr_left_out, batch_left_out;             // why it says nothing about this one
 };
 struct Fit {
     int seeds;
     std::vector<Optimum> optima;
     std::string no_laws;                                 // why there are none; empty: M, D and L are there
-    std::string nothing;                                 // why there is not even a grid; empty: there is something
+    std::string nothing;                            // why there is not even a grid; empty: there is something
     Law M, D;                                            // M_opt(C), D_opt(C)
     LossLaw loss;
     std::vector<Prediction> predictions;

@@ -110,8 +110,8 @@ static Values values_of(const std::map<long, double> &by_seed) {
 
 double noise_floor(const Lab &lab, const Results &results, const std::string &metric) {
     const auto &arms = results.at(metric);
-    const auto control_arm = std::find_if(lab.arms.begin(), lab.arms.end(),
-                                          [&](const Arm &arm) { return arms.count(arm.name); });
+    const auto control_arm =
+        std::find_if(lab.arms.begin(), lab.arms.end(), [&](const Arm &arm) { return arms.count(arm.name); });
     if (control_arm == lab.arms.end()) return NAN;
     const Values control = values_of(arms.at(control_arm->name));
     return control.size() < 2 ? NAN : standard_deviation(control) * std::sqrt(2.0 / control.size());
@@ -129,8 +129,8 @@ std::string table_of(const Lab &lab, const Results &results, const Judgement *ju
             if (at == arms.end()) continue;
             const Values x = values_of(at->second);
             out << "    " << std::left << std::setw(24) << arm.name << std::right << std::setw(10)
-                << (x.empty() ? "not known" : number(mean(x))) << (x.size() > 1 ? " +- " + number(standard_error(x)) : "")
-                << "   by seed:";
+                << (x.empty() ? "not known" : number(mean(x)))
+                << (x.size() > 1 ? " +- " + number(standard_error(x)) : "") << "   by seed:";
             for (double value : x) out << " " << number(value);
             out << "\n";
         }
@@ -203,8 +203,10 @@ Json verdict_json(const Lab &lab, const Results &results, const Judgement &judge
                  {"pilot", lab.pilot},
                  {"verdict", word_of(judgement.verdict)}};
     for (const Judged &j : judgement.bars) {
-        Json bar = {
-            {"name", j.bar.name}, {"bar", j.bar.text}, {"mean", known(j.mean)}, {"verdict", word_of(j.verdict)}};
+        Json bar = {{"name", j.bar.name},
+                    {"bar", j.bar.text},
+                    {"mean", known(j.mean)},
+                    {"verdict", word_of(j.verdict)}};
         bar["standard_error"] = known(j.error);
         if (!j.unresolved.empty()) bar["it_would_take"] = j.unresolved;
         bar["by_seed"] = numbers(j.values);

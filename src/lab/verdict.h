@@ -33,11 +33,12 @@ struct Judgement {
 };
 Judgement judge(const Lab &, const Results &);           // refuses a bar that asks for what was not measured
 
-// How far the control arm (the first that has the metric) is from itself: the standard error of the difference of two means of its n seeds.
+// How far the control arm, the first that has the metric, is from itself: the standard error of the
+// difference of two means of its n seeds.
 double noise_floor(const Lab &, const Results &, const std::string &metric);
 
 std::string table_of(const Lab &, const Results &, const Judgement *);       // for a terminal
 std::string results_csv(const Results &);                // arm,seed,metric,value
-Json arms_json(const Lab &);                            // arm: the words that it trains with, its other commands
+Json arms_json(const Lab &);                         // arm: the words that it trains with, its other commands
 Json formulas_json(const Lab &);                        // metric: its formula
 Json verdict_json(const Lab &, const Results &, const Judgement &, double minutes);

@@ -59,8 +59,9 @@ template <size_t n> static void read_sizes(const JsonObject &json, const Size (&
 
 // What the public keys cannot say. A deepseek_edu directory says everything here.
 static bool is_own_field(const std::string &field, const std::string &type) {
-    static const std::set<std::string> own = {"name",     "alpha",  "alpha_dev", "alpha_comm", "scope", "counted",
-                                              "capacity", "exempt", "gamma",     "lambda",     "linear"};
+    static const std::set<std::string> own = {"name",  "alpha",   "alpha_dev", "alpha_comm",
+                                              "scope", "counted", "capacity",  "exempt",
+                                              "gamma", "lambda",  "linear"};
     return type == "deepseek_edu" || own.count(field);
 }
 

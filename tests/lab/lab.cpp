@@ -83,11 +83,16 @@ TEST_CASE("lab: a file says claim, arms, metrics and bars; lines may go on") {
     CHECK(lab.bars[0].above);
     CHECK(quick_form(lab).arms[0].options.steps == 3);
     CHECK(quick_form(lab).arms[0].options.batch == 2);
-    CHECK(quick_form(parse_lab(with("quick = --steps 3", "quick = --steps /5"), "it")).arms[1].options.steps == 4);
+    CHECK(
+        quick_form(parse_lab(with("quick = --steps 3", "quick = --steps /5"), "it")).arms[1].options.steps ==
+        4);
 }
 
 TEST_CASE("lab: commands before and after each training, after all; metrics of some arms") {
-    const Lab lab = parse_lab(with("[arm low]", "before = op list\nafter = op list {runs}\nmetric x of high low = last(lm)\n[arm low]"), "it");
+    const Lab lab = parse_lab(
+        with("[arm low]",
+             "before = op list\nafter = op list {runs}\nmetric x of high low = last(lm)\n[arm low]"),
+        "it");
     CHECK(lab.arms[1].before == std::vector<std::string>{"op list"});
     CHECK(lab.after == std::vector<std::string>{"op list {runs}"});
     CHECK(lab.metrics.back().arms == std::vector<std::string>{"high", "low"});

@@ -404,7 +404,8 @@ TEST_CASE("bigram: counts plus alpha, that alpha which foretells the training pa
     Model m = random_model(c);
     const auto batches = batches_of(c);
     const std::vector<int> text = random_ints(203, c.V / 2, 9);
-    const Table t = measured(measure_named("bigram"), {.model = m, .batches = examples(batches), .training = examples({text})});
+    const Table t = measured(measure_named("bigram"),
+                             {.model = m, .batches = examples(batches), .training = examples({text})});
     const auto nats = [&](int from, int to, const std::vector<int> &of, int first, double alpha,
                           bool bigram) {
         double sum = 0;
@@ -443,8 +444,8 @@ TEST_CASE("bigram: of a text with period 3 pairs say everything, single tokens n
     std::vector<int> text;
     for (int i = 0; i < 3000; i++) text.push_back(i % 3);
     const Examples held_out = {{.ids = {1, 2, 0, 1, 2, 0, 1, 2}, .weight = {1, 1, 1, 1, 1, 1, 1, 0}}};
-    const Table t = measured(measure_named("bigram"),
-                             {.model = m, .batches = {held_out}, .training = examples({text})});
+    const Table t =
+        measured(measure_named("bigram"), {.model = m, .batches = {held_out}, .training = examples({text})});
     CHECK(t.at("bigram", "loss") < 0.01);
     CHECK(t.at("unigram", "loss") == Approx(std::log(3)).epsilon(0.01));
     CHECK(t.at("summary", "loss") == t.at("bigram", "loss"));
@@ -474,7 +475,8 @@ TEST_CASE("bigram: its drafts are accepted where its most likely token is the tr
             for (int i = 0; i < b.T; i++, positions++) {
                 const Vec z = times(W, row(H, i));
                 const auto &next = after[ids[i]];
-                const auto best = std::max_element(next.begin(), next.end(), [](auto &a, auto &b) { return a.second < b.second; });
+                const auto best = std::max_element(next.begin(), next.end(),
+                                                   [](auto &a, auto &b) { return a.second < b.second; });
                 same += !next.empty() && best->first == std::max_element(z.begin(), z.end()) - z.begin();
             }
         }
