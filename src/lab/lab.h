@@ -10,7 +10,7 @@
 //     after = scaling fit {runs} --picture {lab}/a.svg    and one when all is done
 //     differ = alpha gamma                                options and fields in which arms may differ
 //     equal = parameters activated flops                  what the census must find equal (1%)
-//     curve = lm                                          of metrics.csv, for the picture; none: there is none
+//     curve = lm                                          of metrics.csv, for the picture; none: no picture
 //     metric loss = last(valid_nats)                      of a run, from its CSVs; loss of A B: of these arms
 //     bar lower = loss(aux) - loss(free) > 0.002          of the arms: must hold for every bar
 //     [arm free]                                          the first is the control

@@ -356,6 +356,25 @@ TEST_CASE("fit: where attention is much of M, compute counted as M D foretells b
     CHECK(error(axis_M) < 1e-4);
     CHECK(error(axis_6N1) > 10 * error(axis_M));
     CHECK(error(axis_6N2) > 10 * error(axis_M));
+
+    // A run of ten times the largest budget, at nearly its best size: foretold with compute counted each way.
+    const double C = 2.56e14, optimum = 3 * std::pow(C, 0.5);
+    Larger best{{1, 16}, C};
+    for (int d = 16; d < 2000; d += 16)
+        for (int layers = 1; layers < 40; layers++)
+            if (std::abs(std::log(nominal_flops(layers, d, 1024) / optimum)) <
+                std::abs(std::log(nominal_flops(best.size.n_layers, best.size.d, 1024) / optimum)))
+                best.size = {layers, d};
+    o.foretell = best;
+    const Fit larger = fit_laws(runs, o);
+    REQUIRE(larger.foretold);
+    const auto wrong = [&](Axis axis) { return std::abs(larger.foretold->loss[axis] / planted_loss(C) - 1); };
+    CHECK(wrong(axis_M) < 1e-4);
+    CHECK(wrong(axis_6N1) > 10 * wrong(axis_M));
+    CHECK(wrong(axis_6N2) > 10 * wrong(axis_M));
+    CHECK(larger.foretold->last == Approx(planted_loss(2.56e13)).epsilon(1e-3));
+    for (Run &r : runs.rows) r.vocabulary = 0;
+    CHECK(std::isnan(fit_laws(runs, o).foretold->loss[axis_6N2]));
 }
 
 TEST_CASE("fit: LLM (1) from grids of learning rates and batches, by the cells near the best") {
@@ -377,6 +396,14 @@ TEST_CASE("fit: LLM (1) from grids of learning rates and batches, by the cells n
     REQUIRE(f.batch);
     CHECK(f.grids[0].cells == 81);
     CHECK(f.grids[0].near == 9);                         // i^2 + j^2 <= 2.5
+    CHECK(f.grids[0].near_lr == Approx(0.3 * std::pow(1e12, -0.125)));
+    CHECK(f.grids[3].near_batch == Approx(0.3 * std::pow(1e15, 0.33)));
+    CHECK(f.grids[0].excess == Approx(0).epsilon(1e-9));         // LLM (1) is next to the planted law
+    const BudgetCurves over = budget_curves(runs);
+    CHECK(over.x == "log10 of the learning rate");
+    REQUIRE(over.curves.size() == 4);
+    CHECK(over.curves[0].x.size() == 9);
+    CHECK(over.curves[0].mean[4] == Approx(planted_loss(1e12)));
     CHECK(f.lr->fit.g == Approx(-0.125).epsilon(1e-9));
     CHECK(f.lr->fit.k == Approx(0.3).epsilon(1e-8));
     CHECK(f.batch->fit.g == Approx(0.33).epsilon(1e-9));
