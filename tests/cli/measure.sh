@@ -56,6 +56,19 @@ holds "a label is a file" "$(cell special.csv summary labels)" = 2
 holds "information is more than chance" \
     "$(awk -v I="$(cell special.csv blocks.1 information)" -v chance="$(cell special.csv blocks.1 shuffled)" \
         'BEGIN { print (I > 2 * chance) }')" = 1
+# A game: its topics are labels, and only what it asks counts.
+verb=""
+accepted train --preset moe-tiny --set context=16 --data facts:facts=256 --batch 2 --context 16 --steps 2 --out game
+accepted eval --model game --data facts:facts=256 --out game.csv
+holds "eval's CSV has a row for all and each kind" "$(cut -d, -f1 game.csv | xargs)" = "kind all fact grammar"
+refused "belongs to a model" eval --model game --data facts:facts=256 --out game/config.json
+verb=measure
+accepted fewer-experts --model game --data facts:facts=256 --out fewer.csv
+holds "of a game: what eval says" "$(cell fewer.csv "K = 7" loss)" = "$(sed -n 's/^all,\([^,]*\),$/\1/p' game.csv)"
+accepted specialisation --model game --data facts:facts=256 --out topics.csv
+holds "a game's labels are kinds and topics" "$(cell topics.csv summary labels)" = 32
+accepted bigram --model game --data facts:facts=256 --counted 20000 --out counted.csv
+holds "pairs of a game are counted" "$(cell counted.csv bigram counted)" -ge 20000
 refused "all sequences have one label" specialisation --model run --data texts/cats.txt
 hinted "folder of several files"
 printf '1 2 3\n4 5 6\n\n1 2 3\n' >ids.txt
