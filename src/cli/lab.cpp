@@ -60,9 +60,9 @@ void list_labs(bool as_json) {
 }
 
 void show_lab(const Lab &lab) {
-    std::cout << lab.claim << "\n  " << lab.paper << " " << lab.section << ": " << lab.published
-              << "\n  refuted by: " << lab.falsifier << "\n  pilot: " << lab.pilot << "\n  about "
-              << lab.minutes << " minutes on two cores, " << lab.seeds << " seeds\n\n";
+    std::cout << lab.claim << "\n  " << source_of(lab) << "\n  refuted by: " << lab.falsifier
+              << "\n  pilot: " << lab.pilot << "\n  about " << lab.minutes << " minutes on two cores, "
+              << lab.seeds << " seeds\n\n";
     for (const Arm &arm : lab.arms) {
         std::cout << "  arm " << arm.name << ":";
         for (const std::string &word : arm.train) std::cout << " " << word;
@@ -96,7 +96,7 @@ void write_results(const Lab &lab, const LabOptions &o, const Results &results, 
 void run_one(const Lab &asked, LabOptions o) {
     const Lab lab = o.quick ? quick_form(asked) : asked;
     if (o.out.empty()) o.out = "runs/lab/" + lab.name + (o.quick ? "-quick" : "");
-    std::cout << lab.claim << "\n" << lab.paper << " " << lab.section << ": " << lab.published << "\n";
+    std::cout << lab.claim << "\n" << source_of(lab) << "\n";
     std::filesystem::create_directories(o.out);
     const Progress clock(0, 1);
     const Results results = run_lab(lab, o);

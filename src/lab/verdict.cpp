@@ -120,6 +120,11 @@ double noise_floor(const Lab &lab, const Results &results, const std::string &me
 // ----------------------------------------------------------------------------------------------- [2] telling
 static std::string number(double x) { return cat(std::setprecision(4), x); }
 
+std::string source_of(const Lab &lab) {
+    return cat(lab.paper, lab.section.empty() ? "" : " ", lab.section, lab.published.empty() ? "" : ": ",
+               lab.published);
+}
+
 std::string table_of(const Lab &lab, const Results &results, const Judgement *judgement) {
     std::ostringstream out;
     for (const auto &[metric, arms] : results) {
@@ -142,8 +147,7 @@ std::string table_of(const Lab &lab, const Results &results, const Judgement *ju
             << ": " << word_of(j.verdict)
             << (j.unresolved.empty() ? "" : " (it would take " + j.unresolved + ")") << "\n";
     out << "\n"
-        << lab.claim << "\n    " << lab.paper << " " << lab.section << ": " << lab.published
-        << "\n    here: " << word_of(judgement->verdict) << "\n";
+        << lab.claim << "\n    " << source_of(lab) << "\n    here: " << word_of(judgement->verdict) << "\n";
     return out.str();
 }
 

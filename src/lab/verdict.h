@@ -37,6 +37,7 @@ Judgement judge(const Lab &, const Results &);           // refuses a bar that a
 // difference of two means of its n seeds.
 double noise_floor(const Lab &, const Results &, const std::string &metric);
 
+std::string source_of(const Lab &);                     // V3 4.5.2: what was published
 std::string table_of(const Lab &, const Results &, const Judgement *);       // for a terminal
 std::string results_csv(const Results &);                // arm,seed,metric,value
 Json arms_json(const Lab &);                         // arm: the words that it trains with, its other commands
