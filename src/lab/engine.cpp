@@ -252,6 +252,12 @@ static void add_results(Results &results, const Lab &lab, const LabRun &run) {
             results[metric.name][run.arm.name][run.seed] = metric_of(metric, run.folder);
 }
 
+static double mega_flops(const Arm &arm) {
+    const TrainOptions &o = arm.options;
+    const double T = o.context ? o.context : arm.config.context;
+    return census(arm.config).flops_per_token * T * o.batch * o.accumulate * (double)o.steps / 1e6;
+}
+
 static bool ready(const LabRun &run, const std::vector<LabRun> &all) {
     return std::all_of(run.needs.begin(), run.needs.end(), [&](const std::string &folder) {
         return std::any_of(all.begin(), all.end(),
@@ -287,12 +293,12 @@ Results run_lab(const Lab &lab, const LabOptions &o) {
     const int jobs = o.jobs ? o.jobs : (int)std::max(1u, std::thread::hardware_concurrency());
     const CatchInterrupt catching("\nfinishing the steps that are begun ...\n");
     const Children children{runs};
-    double steps = 0, before = 0;
+    double work = 0, before = 0;
     for (const LabRun &run : runs) {
-        steps += run.arm.options.steps;
-        before += run.share() * run.arm.options.steps;
+        work += mega_flops(run.arm);
+        before += run.share() * mega_flops(run.arm);
     }
-    Progress progress(std::lround(before), std::lround(steps));
+    Progress progress(std::lround(before), std::lround(work));
     while (!std::all_of(runs.begin(), runs.end(), [](const LabRun &run) { return run.done; })) {
         if (interrupted) throw Interrupted();
         reap(runs, lab, results);
@@ -302,11 +308,11 @@ Results run_lab(const Lab &lab, const LabOptions &o) {
         for (LabRun &run : runs) {
             if (!run.done && !run.process && busy < jobs && ready(run, runs)) run.start(), busy++;
             done += run.done;
-            taken += run.share() * run.arm.options.steps;
+            taken += run.share() * mega_flops(run.arm);
         }
         const bool all = done == (int)runs.size();       // what comes after the training takes time, too
-        progress.update(std::min(std::lround(taken), std::lround(steps) - !all),
-                        cat("steps of ", lab.name, "; ", done, " of ", runs.size(), " runs"));
+        progress.update(std::min(std::lround(taken), std::lround(work) - !all),
+                        cat("MFLOPs of ", lab.name, "; ", done, " of ", runs.size(), " runs"));
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
     return results;
