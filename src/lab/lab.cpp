@@ -100,6 +100,15 @@ static void read_line(Lab &lab, Shared &shared, const Line &line) {
     if (line.key == "equal") return void(lab.equal = words_of(line.value));
     if (line.key == "metric") return void(lab.metrics.push_back({line.name, line.value, line.arms}));
     if (line.key == "bar") return read_bar(lab, line);
+    if (line.key == "before" || line.key == "then" || line.key == "after") {
+        static const std::vector<std::string> verbs = {"train",    "eval",   "measure", "scaling", "data",
+                                                       "generate", "export", "op",      "tape",    "config"};
+        const std::string verb = words_of(line.value + " ?")[0];
+        expect(verb != "lab", line.key, " = ", line.value, ": a lab does not begin others");
+        if (!std::count(verbs.begin(), verbs.end(), verb))
+            fail(cat(line.key, ": '", verb, "' is no verb for a lab"),
+                 did_you_mean(verb, verbs, "there are " + format(verbs)));
+    }
     if (line.key == "after") return lab.after.push_back(line.value);
     if (line.key == "before")
         return (lab.arms.empty() ? shared.before : lab.arms.back().before).push_back(line.value);

@@ -100,6 +100,9 @@ TEST_CASE("lab: commands before and after each training, after all; metrics of s
     CHECK(arms_json(lab)["high"].get<std::string>().find("; then eval") != std::string::npos);
     CHECK(refused(with("[arm low]", "metric x of hihg = last(lm)\n[arm low]")) ==
           "it: metric x of hihg: no such arm");
+    CHECK(refused(with("then = eval", "then = lab it.lab")) ==
+          "it:17: then = lab it.lab --model {run} --data stories: a lab does not begin others");
+    CHECK(refused(with("then = eval", "then = evil")) == "it:17: then: 'evil' is no verb for a lab");
     CHECK(refused(with("metric loss", "metric loss for all")).find("is no key") != std::string::npos);
 }
 
