@@ -98,8 +98,7 @@ void run_one(const Lab &asked, LabOptions o) {
     if (o.out.empty()) o.out = "runs/lab/" + lab.name + (o.quick ? "-quick" : "");
     std::cout << lab.claim << "\n" << source_of(lab) << "\n";
     std::filesystem::create_directories(o.out);
-    const Progress clock(0, 1);
-    const Results results = run_lab(lab, o);
+    const auto [results, minutes] = run_lab(lab, o);
     std::cout << run_after(lab, o);
     if (o.quick) {
         judge(lab, results);                             // its bars can be computed
@@ -108,7 +107,7 @@ void run_one(const Lab &asked, LabOptions o) {
         return;
     }
     const Judgement judgement = judge(lab, results);
-    write_results(lab, o, results, &judgement, clock.seconds() / 60);
+    write_results(lab, o, results, &judgement, minutes);
     std::cout << table_of(lab, results, &judgement) << "\n"
               << o.out << ": verdict.json, results.csv, curves.svg\n";
 }

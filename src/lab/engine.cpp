@@ -12,6 +12,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "src/base/error.h"
@@ -156,6 +157,7 @@ public:
     std::vector<std::string> needs;                      // folders of runs that must be there before
     pid_t process = 0;
     bool done = false;
+    double seconds = 0;                                  // that the start took which ended it
 
     // What an earlier start has left: nothing, a part, or all.
     void look() {
@@ -163,6 +165,7 @@ public:
         if (read_text(folder + "/commands.txt", 1 << 20) != text)
             fail(folder + ": is of another form of this lab", "another --out, or remove it");
         done = exists(folder + "/done");
+        if (done) parse(read_text(folder + "/done", 100), seconds);
         if (exists(folder + "/ended")) parse(read_text(folder + "/ended", 100), next);
     }
     void start() {
@@ -170,6 +173,7 @@ public:
             fs::create_directories(folder);
             write_atomically(folder + "/commands.txt", text);
         }
+        if (!clock) clock.emplace(0, 1);
         Words words = commands[next];
         if (next == training && exists(folder + "/training.safetensors"))
             words = {"train", "--resume", "--out", folder, "--threads", "1"};
@@ -183,7 +187,8 @@ public:
             write_atomically(folder + "/ended", cat(next));
             return start();
         }
-        write_atomically(folder + "/done", "");
+        seconds = clock->seconds();
+        write_atomically(folder + "/done", format(seconds));
         done = true;
     }
     double share() const {                               // of its steps that are done
@@ -201,6 +206,7 @@ private:
     std::vector<Words> commands;
     std::string text;
     long next = 0, training = 0;                         // indices of commands
+    std::optional<Progress> clock;
 
     // {others}: as many words as there are arms before this one.
     Words with_others(const Words &words) const {
@@ -281,11 +287,12 @@ std::vector<std::string> folders_of(const Lab &lab, const Arm &arm, const LabOpt
     return folders;
 }
 
-Results run_lab(const Lab &lab, const LabOptions &o) {
+LabResults run_lab(const Lab &lab, const LabOptions &o) {
     std::vector<LabRun> runs;
     for (int seed = 1; seed <= (o.seeds ? o.seeds : lab.seeds); seed++)
         for (const Arm &arm : lab.arms) runs.emplace_back(lab, arm, seed, o.out);
-    Results results;
+    LabResults all;
+    Results &results = all.results;
     for (LabRun &run : runs) {
         run.look();
         if (run.done) add_results(results, lab, run);
@@ -310,12 +317,13 @@ Results run_lab(const Lab &lab, const LabOptions &o) {
             done += run.done;
             taken += run.share() * mega_flops(run.arm);
         }
-        const bool all = done == (int)runs.size();       // what comes after the training takes time, too
-        progress.update(std::min(std::lround(taken), std::lround(work) - !all),
+        const bool every = done == (int)runs.size();     // what comes after the training takes time, too
+        progress.update(std::min(std::lround(taken), std::lround(work) - !every),
                         cat("MFLOPs of ", lab.name, "; ", done, " of ", runs.size(), " runs"));
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
-    return results;
+    for (const LabRun &run : runs) all.minutes += run.seconds / 60 / jobs;
+    return all;
 }
 
 std::string run_after(const Lab &lab, const LabOptions &o) {

@@ -9,7 +9,11 @@ struct LabOptions {
 };
 // As many runs at once as there are cores, of one thread each. A run that is finished is not made again, one
 // that was stopped goes on from its checkpoint. One that fails stops the lab, with the last lines of its log.
-Results run_lab(const Lab &, const LabOptions &);
+struct LabResults {
+    Results results;
+    double minutes = 0;                                  // of all runs, those of earlier starts, too
+};
+LabResults run_lab(const Lab &, const LabOptions &);
 std::string run_after(const Lab &, const LabOptions &);  // its `after`, once; what that said
 
 // A number of a finished run, from its CSVs; NaN: not known, for the column is empty. `load.max_vio` is a
