@@ -44,6 +44,9 @@ inline void parse(const std::string &text, bool &x) {
 inline void parse(const std::string &text, std::string &x) { x = text; }
 inline void parse(const std::string &text, std::vector<std::string> &list) {
     list.clear();
+    int marks = 0;
+    for (size_t i = 0; i < text.size(); i++) marks += text[i] == '"' && (i == 0 || text[i - 1] != '\\');
+    expect(marks % 2 == 0, "'", text, "': a quotation mark is not closed");
     std::istringstream words(text);
     for (std::string word; words >> std::quoted(word);) list.push_back(word);
 }

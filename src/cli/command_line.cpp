@@ -25,8 +25,12 @@ CLI::Validator between(double low, double high) {
 
 std::string refuse_nothing(const std::string &text) { return text.empty() ? "is empty" : ""; }
 
-void expect_replaceable(const std::string &file) {
+void expect_replaceable(const std::string &file, const std::vector<std::string> &read) {
     std::error_code none;
+    for (const std::string &other : read)
+        if (!other.empty() &&
+            std::filesystem::weakly_canonical(file, none) == std::filesystem::weakly_canonical(other, none))
+            fail(file + ": would be written over while it is read", "name another file");
     const auto folder = std::filesystem::weakly_canonical(file, none).parent_path();
     if (exists(file) && exists(folder / "config.json"))
         fail(file + ": belongs to a model (config.json is beside it)", "name another file");

@@ -32,7 +32,7 @@ struct Eval {
         v.add_option("--out", out, "a CSV: the loss of all, and of each kind of a game's sequences");
     }
     void run() const {
-        if (!out.empty()) expect_replaceable(out);
+        if (!out.empty()) expect_replaceable(out, {data});
         const Model m = load_model(model);
         const Tokenizer tokenizer = tokenizer_of(m, model);
         expect(context <= m.c.context, "--context ", context, ": the model's longest sequence is ",

@@ -5,6 +5,7 @@
 
 #include "src/base/fields.h"
 #include "src/base/files.h"
+#include "src/base/folder.h"
 #include "src/base/progress.h"
 #include "src/cli/verbs.h"
 #include "src/lab/engine.h"
@@ -28,7 +29,7 @@ struct LabVerb {
         v.add_option("--jobs", o.jobs, "runs at a time, of one thread each; 0: as many as there are cores")
             ->check(between(0, 1024))
             ->capture_default_str();
-        v.add_flag("--quick", o.quick, "seconds instead of minutes: does it run? gives no verdict");
+        v.add_flag("--quick", o.quick, "two seeds, a few steps: does it run? gives no verdict");
         v.add_flag("--show", show, "only what it claims, compares and demands");
         v.add_flag("--list", list, "the labs, their claims and minutes");
         v.add_flag("--json", json, "--list as JSON");
@@ -53,7 +54,7 @@ void list_labs(bool as_json) {
                        {"seeds", lab.seeds},
                        {"command", command_of(lab)}});
         if (!as_json)
-            std::cout << std::left << std::setw(22) << name << std::setw(6) << lab.paper << std::right
+            std::cout << std::left << std::setw(28) << name << std::setw(5) << lab.paper << std::right
                       << std::setw(4) << lab.minutes << " min  " << lab.claim << "\n";
     }
     if (as_json) std::cout << dump_json(all) << "\n";
@@ -80,6 +81,10 @@ void show_lab(const Lab &lab) {
 void write_results(const Lab &lab, const LabOptions &o, const Results &results, const Judgement *judgement,
                    double minutes) {
     write_atomically(o.out + "/results.csv", results_csv(results));
+    if (judgement) {
+        const Json json = verdict_json(lab, results, *judgement, minutes);
+        write_atomically(o.out + "/verdict.json", dump_json(json) + "\n");
+    }
     if (lab.curve != "none") {
         std::vector<Curve> curves;
         for (const Arm &arm : lab.arms)
@@ -87,17 +92,25 @@ void write_results(const Lab &lab, const LabOptions &o, const Results &results, 
         write_atomically(o.out + "/curves.csv", curves_csv(curves));
         write_atomically(o.out + "/curves.svg", picture_of(lab.claim, "step", lab.curve, curves));
     }
-    if (judgement) {
-        const Json json = verdict_json(lab, results, *judgement, minutes);
-        write_atomically(o.out + "/verdict.json", dump_json(json) + "\n");
-    }
+}
+
+// What was said before the first run holds after the last.
+void expect_form(const std::string &file, const Lab &lab) {
+    std::string form;
+    for (const Metric &m : lab.metrics) form += cat("metric ", m.name, " = ", m.formula, "\n");
+    for (const Bar &b : lab.bars) form += cat("bar ", b.name, ": ", b.text, "\n");
+    if (exists(file) && read_text(file, 1 << 20) != form)
+        fail(file + ": metrics or bars have changed since the first run",
+             "another --out, or remove the folder");
+    write_atomically(file, form);
 }
 
 void run_one(const Lab &asked, LabOptions o) {
     const Lab lab = o.quick ? quick_form(asked) : asked;
     if (o.out.empty()) o.out = "runs/lab/" + lab.name + (o.quick ? "-quick" : "");
     std::cout << lab.claim << "\n" << source_of(lab) << "\n";
-    std::filesystem::create_directories(o.out);
+    const OwnFolder own(o.out, {"results.csv", "verdict.json"});         // nobody else's meanwhile
+    expect_form(o.out + "/form.txt", lab);
     const auto [results, minutes] = run_lab(lab, o);
     std::cout << run_after(lab, o);
     if (o.quick) {
@@ -126,7 +139,11 @@ void LabVerb::run() {
                              : "a lab's name, --list, or --scoreboard, is needed");
     expect(!json || list, "--json goes with --list");
     if (list) return list_labs(json);
-    if (score) return write_scoreboard(results, o.out);
+    if (score) {
+        expect(!verb->count("--results") || std::filesystem::is_directory(results), "--results ", results,
+               ": no such folder");
+        return write_scoreboard(results, o.out);
+    }
     if (name != "all") return show ? show_lab(load_lab(name)) : run_one(load_lab(name), o);
     expect(o.quick, "all: only with --quick; in full they take hours, one by one");
     expect(o.out.empty(), "all: each lab has a folder of its own; --out is of one");

@@ -186,7 +186,7 @@ void MeasureVerb::run() {
     }
     const Measure &measure = measure_named(which);
     expect_read(measure);
-    if (!out.empty()) expect_replaceable(out);
+    if (!out.empty()) expect_replaceable(out, {data, tokens, labels, train_tokens});
     Model m = preset.empty() ? load_model(model) : outline(load_preset(preset));
     Subject s = {.model = m};
     if (measure.reads & reads_text) read(s, measure);

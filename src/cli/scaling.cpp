@@ -49,20 +49,33 @@ struct PlanVerb {
     void run();
 };
 
-Dimensions dimensions_of(const std::string &text) {
+bool has_losses(const std::string &csv) {
+    try {
+        return !read_runs(read_text(csv, 1 << 28), csv).rows.empty();
+    } catch (const Error &) {                            // a plan without losses, or something else
+        return false;
+    }
+}
+
+Dimensions dimensions_of(const std::string &text, const char *option) {
     const size_t x = text.find('x');
     Dimensions size;
     try {
         parse(text.substr(0, x), size.n_layers);
         parse(x == std::string::npos ? "" : text.substr(x + 1), size.d);
     } catch (const Error &) {
-        fail("--size " + text + " is not of the form LAYERSxWIDTH", "like 2x48: two layers of width 48");
+        fail(cat(option, " ", text, " is not of the form LAYERSxWIDTH"), "like 2x48: two layers of width 48");
     }
+    expect(size.n_layers >= 1 && size.d >= 1, option, " ", text, ": a model has layers and a width");
     return size;
 }
 
 void PlanVerb::run() {
-    for (const std::string &size : sizes) o.sizes.push_back(dimensions_of(size));
+    for (const std::string &size : sizes) o.sizes.push_back(dimensions_of(size, "--size"));
+    if (!out.empty() && exists(out)) {
+        expect_replaceable(out);
+        if (has_losses(out)) fail(out + ": has losses of runs already", "name another file, or remove it");
+    }
     const Plan plan = plan_runs(o);
     double C = 0, all = 0;
     for (const Run &r : plan.runs) {
@@ -111,7 +124,8 @@ struct FitVerb {
         v.add_option("--foretell", foretell,
                      "and of a run of LAYERSxWIDTH:FLOPs, by each way of counting compute");
         v.add_option("--out", out, "a CSV with a row for each budget");
-        v.add_option("--laws", laws, "a CSV with one row: what the laws say, for labs");
+        v.add_option("--laws", laws,
+                     "a CSV with one row: what the laws say, for labs; empty cells where there are none");
         v.add_option("--json", json, "write the figures there");
         v.add_option("--picture", picture, "an SVG: the loss by size, or by learning rate, at each budget");
     }
@@ -306,15 +320,31 @@ Runs FitVerb::read() const {
     return all;
 }
 
+Larger larger_of(const std::string &text) {
+    const size_t colon = text.find(':');
+    Larger run{dimensions_of(text.substr(0, colon), "--foretell"), 0};
+    try {
+        parse(colon == text.npos ? "" : text.substr(colon + 1), run.C);
+    } catch (const Error &) {}
+    if (!(run.C > 0)) fail("--foretell " + text + " is not of the form LAYERSxWIDTH:FLOPs", "like 3x64:1e13");
+    return run;
+}
+
 void FitVerb::run() {
     expect(o.points == 0 || o.points >= 3, "--points ", o.points,
            ": a parabola needs 3 or more, or 0 for all");
-    if (!foretell.empty()) {
-        const size_t colon = foretell.find(':');
-        o.foretell = {dimensions_of(foretell.substr(0, colon)), 0};
-        parse(colon == foretell.npos ? "" : foretell.substr(colon + 1), o.foretell->C);
-    }
+    std::vector<std::string> written = runs;
+    for (const std::string &file : {out, laws, json, picture})
+        if (!file.empty()) {
+            expect_replaceable(file, written);
+            written.push_back(file);
+        }
+    if (!foretell.empty()) o.foretell = larger_of(foretell);
     const Runs read = this->read();
+    for (const Run &run : read.rows)
+        if (o.foretell && o.foretell->C <= run.C)
+            fail(cat("--foretell ", foretell, ": there are runs of ", run.C, " FLOPs already"),
+                 "it is about a larger run");
     const Fit f = fit_laws(read, o);
     if (!f.nothing.empty() && laws.empty()) fail(cat(read.name, ": ", f.no_laws), f.nothing);
     printf("%s: %zu runs, %zu budgets, %d seed%s", read.name.c_str(), read.rows.size(), f.optima.size(),

@@ -33,8 +33,9 @@ int run_command_line(CLI::App &program, int argc, char **argv);
 CLI::Validator between(double low, double high);
 std::string refuse_nothing(const std::string &text);     // a check: "" names nothing
 
-// Can it be written, and is nothing lost that belongs to a model? Asked before there is anything to write.
-void expect_replaceable(const std::string &file);
+// Can it be written, and is nothing lost that belongs to a model, or that the verb itself reads? Asked before
+// there is anything to write.
+void expect_replaceable(const std::string &file, const std::vector<std::string> &read = {});
 
 // Where and how a verb computes.
 struct Common {

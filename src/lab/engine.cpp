@@ -94,7 +94,7 @@ static double value_of(const std::string &f, const std::vector<std::string> &wor
     if (f == "mean") return mean(values);
     if (f == "min") return *std::min_element(values.begin(), values.end());
     if (f == "max") return *std::max_element(values.begin(), values.end());
-    fail(cat("'", f, "' is unknown"), "last, first, mean, min, max, at or reached, of a column");
+    fail(cat("'", f, "' is unknown"), did_you_mean(f, readings, "of a column: " + format(readings)));
 }
 
 double metric_of(const Metric &metric, const std::string &folder) {
@@ -213,6 +213,8 @@ private:
         Words out;
         for (const std::string &word : words) {
             if (word != "{others}") out.push_back(word);
+            else if (&arm == &lab.arms[0])
+                fail(cat(lab.name, ", arm ", arm.name, ": {others}: there are none before it"));
             else
                 for (const Arm *other = &lab.arms[0]; other < &arm; other++)
                     out.push_back("{" + other->name + "}");
@@ -298,7 +300,7 @@ LabResults run_lab(const Lab &lab, const LabOptions &o) {
         if (run.done) add_results(results, lab, run);
     }
     const int jobs = o.jobs ? o.jobs : (int)std::max(1u, std::thread::hardware_concurrency());
-    const CatchInterrupt catching("\nfinishing the steps that are begun ...\n");
+    const CatchInterrupt catching("\nfinishing the steps that are begun; the same command goes on ...\n");
     const Children children{runs};
     double work = 0, before = 0;
     for (const LabRun &run : runs) {

@@ -25,6 +25,7 @@ private:
     const std::string &text, &where;
     const Lookup &lookup;
     size_t at = 0;
+    int depth = 0;
 
     [[noreturn]] void refuse(const std::string &why) const {
         fail(cat(where, ": '", text, "', at '", text.substr(std::min(at, text.size()), 12), "': ", why));
@@ -55,6 +56,12 @@ private:
         }
     }
     double factor() {
+        if (depth++ > 100) refuse("that is nested too deeply");
+        const double x = primary();
+        depth--;
+        return x;
+    }
+    double primary() {
         if (next('-')) return -factor();
         if (next('(')) {
             const double x = sum();

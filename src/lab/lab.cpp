@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <set>
 
 #include "src/base/fields.h"
 #include "src/base/files.h"
@@ -34,7 +35,7 @@ static std::vector<Line> lines_of(const std::string &text, const std::string &fr
     std::istringstream in(text);
     int number = 0;
     for (std::string line; std::getline(in, line);) {
-        number++;
+        if (number++ == 0 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);         // a byte order mark
         if (const size_t hash = line.find('#'); hash == 0 || (hash != line.npos && line[hash - 1] == ' '))
             line.resize(hash);
         if (trimmed(line).empty()) continue;
@@ -67,8 +68,9 @@ static std::vector<Line> lines_of(const std::string &text, const std::string &fr
 
 static void read_bar(Lab &lab, const Line &line) {
     const size_t sign = line.value.find_last_of("<>");
-    expect(sign != std::string::npos && !line.name.empty(), line.where,
-           ": a bar is: bar NAME = value > number");
+    expect(sign != std::string::npos && line.value.find_first_of("<>") == sign && !line.name.empty() &&
+               line.value.substr(sign + 1, 1) != "=",
+           line.where, ": a bar is: bar NAME = value > number, or value < number");
     Bar bar = {line.name, line.value, trimmed(line.value.substr(0, sign)), line.value[sign] == '>', 0};
     try {
         parse(trimmed(line.value.substr(sign + 1)), bar.limit);
@@ -103,7 +105,8 @@ static void read_line(Lab &lab, Shared &shared, const Line &line) {
     if (line.key == "before" || line.key == "then" || line.key == "after") {
         static const std::vector<std::string> verbs = {"train",    "eval",   "measure", "scaling", "data",
                                                        "generate", "export", "op",      "tape",    "config"};
-        const std::string verb = words_of(line.value + " ?")[0];
+        expect(!line.value.empty(), line.key, " says nothing");
+        const std::string verb = words_of(line.value)[0];
         expect(verb != "lab", line.key, " = ", line.value, ": a lab does not begin others");
         if (!std::count(verbs.begin(), verbs.end(), verb))
             fail(cat(line.key, ": '", verb, "' is no verb for a lab"),
@@ -123,6 +126,9 @@ static void read_line(Lab &lab, Shared &shared, const Line &line) {
 static TrainOptions options_of(const std::vector<std::string> &words, const std::string &where) {
     TrainOptions o;
     const auto &table = train_options();
+    for (const char *engine : {"seed", "out", "resume", "threads", "device", "kernels"})
+        expect(std::find(words.begin(), words.end(), cat("--", engine)) == words.end(), where, ": --", engine,
+               " is the engine's business");
     for (size_t i = 0; i + 1 < words.size(); i += 2) {
         const auto at = std::find_if(table.begin(), table.end(),
                                      [&](const TrainOption &t) { return words[i] == cat("--", t.name); });
@@ -138,9 +144,6 @@ static TrainOptions options_of(const std::vector<std::string> &words, const std:
         }
     }
     expect(words.size() % 2 == 0, where, ": ", words.empty() ? "" : words.back(), " has no value");
-    for (const char *engine : {"seed", "out", "resume"})
-        expect(std::find(words.begin(), words.end(), cat("--", engine)) == words.end(), where, ": --", engine,
-               " is the engine's business");
     return o;
 }
 
@@ -168,11 +171,117 @@ static void settle(Lab &lab) {
     }
 }
 
+// ------------------------------------------------------------------ [3] what would be found after the last run
+// An arm's name is that of its folder.
+static void expect_arm_names(const Lab &lab) {
+    std::set<std::string> names;
+    for (const Arm &arm : lab.arms) {
+        const std::string where = lab.name + ", arm '" + arm.name + "'";
+        const bool letters = std::all_of(arm.name.begin(), arm.name.end(), [](unsigned char c) {
+            return isalnum(c) || c == '-' || c == '_' || c == '.';
+        });
+        expect(letters && arm.name.size() <= 64 && isalnum((unsigned char)arm.name[0]), where,
+               ": a name is of letters, digits, '-', '_' and '.'");
+        for (const char *taken : {"run", "others", "seed", "lab", "runs"})
+            expect(arm.name != taken, where, ": {", taken, "} means something else");
+        for (const char *end : {".json", ".csv", ".svg", ".txt"})
+            expect(!arm.name.ends_with(end), where, ": would be mistaken for a file of the lab");
+        expect(names.insert(arm.name).second, where, ": is there twice");
+    }
+}
+
+// metrics.csv is written by train, any other by a command that names it.
+static void expect_written(const Lab &lab, const Metric &metric, const std::string &column) {
+    const size_t dot = column.rfind('.');
+    if (dot == column.npos) return;
+    const std::string file = "/" + column.substr(0, dot) + ".csv";
+    for (const Arm &arm : lab.arms) {
+        if (!metric.arms.empty() && !std::count(metric.arms.begin(), metric.arms.end(), arm.name)) continue;
+        std::string commands;
+        for (const auto *lines : {&arm.before, &arm.then})
+            for (const std::string &line : *lines) commands += line + "\n";
+        expect(commands.find(file) != commands.npos, lab.name, ": metric ", metric.name,
+               ": no command of arm ", arm.name, " writes ", file.substr(1));
+    }
+}
+
+static void expect_metrics(const Lab &lab, const std::vector<std::string> &arms) {
+    for (const Metric &metric : lab.metrics) {
+        const std::string where = lab.name + ": metric " + metric.name;
+        for (const std::string &arm : metric.arms)
+            if (!std::count(arms.begin(), arms.end(), arm))
+                fail(cat(where, " of ", arm, ": no such arm"), did_you_mean(arm, arms));
+        int columns = 0;
+        evaluate(metric.formula, where, [&](const std::string &f, const std::vector<std::string> &words) {
+            if (!std::count(readings.begin(), readings.end(), f))
+                fail(cat(where, ": '", f, "' is unknown"),
+                     did_you_mean(f, readings, "of a column: " + format(readings)));
+            const bool two = f == "at" || f == "reached";
+            expect(words.size() == 2 || (words.size() == 1 && !two), where, ": ", f,
+                   two ? "(column, row or limit)" : "(column), or (column, last rows)");
+            expect_written(lab, metric, words[0]);
+            columns++;
+            return 1.0;
+        });
+        expect(columns, where, ": reads no column");
+    }
+}
+
+static void expect_bars(const Lab &lab, const std::vector<std::string> &arms) {
+    std::vector<std::string> known;
+    for (const Metric &m : lab.metrics) known.push_back(m.name);
+    for (const Bar &bar : lab.bars) {
+        const std::string where = lab.name + ": bar " + bar.name;
+        int read = 0;
+        evaluate(bar.value, where, [&](const std::string &name, const std::vector<std::string> &words) {
+            const auto at = std::find(known.begin(), known.end(), name);
+            if (at == known.end()) fail(cat(where, ": no metric '", name, "'"), did_you_mean(name, known));
+            expect(words.size() == 1, where, ": ", name, "(ARM): of one arm");
+            const std::vector<std::string> &named = lab.metrics[at - known.begin()].arms;
+            const std::vector<std::string> &of = named.empty() ? arms : named;
+            if (!std::count(of.begin(), of.end(), words[0]))
+                fail(cat(where, ": ", name, " has no arm '", words[0], "'"), did_you_mean(words[0], of));
+            read++;
+            return 1.0;
+        });
+        expect(read, where, ": asks for no metric");
+    }
+}
+
+template <class Named>
+static void expect_once(const Lab &lab, const std::vector<Named> &list, const char *what) {
+    std::set<std::string> names;
+    for (const Named &x : list)
+        expect(names.insert(x.name).second, lab.name, ": ", what, " ", x.name, " is there twice");
+}
+
+static void expect_sound(const Lab &lab) {
+    std::vector<std::string> arms, known;
+    for (const Arm &arm : lab.arms) arms.push_back(arm.name);
+    expect_arm_names(lab);
+    expect_once(lab, lab.metrics, "metric");
+    expect_once(lab, lab.bars, "bar");
+    expect_metrics(lab, arms);
+    expect_bars(lab, arms);
+    for (const TrainOption &option : train_options()) known.push_back(option.name);
+    for (const Field &field : config_fields()) known.push_back(field.name);
+    for (const std::string &name : lab.differ)
+        if (!std::count(known.begin(), known.end(), name))
+            fail(cat(lab.name, ": differ: '", name, "' is no option or field"), did_you_mean(name, known));
+    bool pairs = lab.quick.size() % 2 == 0;
+    for (size_t i = 0; pairs && i < lab.quick.size(); i += 2) pairs = lab.quick[i].starts_with("--");
+    expect(pairs, lab.name, ": quick: ", format(lab.quick), ": options, each with its value");
+}
+
 Lab parse_lab(const std::string &text, const std::string &name) {
     Lab lab;
     lab.name = name;
     Shared shared;
+    std::set<std::string> once;
+    const std::set<std::string> many = {"metric", "bar", "[arm", "train", "before", "then", "after"};
     for (const Line &line : lines_of(text, name)) {
+        expect(many.count(line.key) || once.insert(line.key).second, line.where, ": ", line.key,
+               " is there twice");
         try {
             read_line(lab, shared, line);
         } catch (const Error &e) {
@@ -187,14 +296,8 @@ Lab parse_lab(const std::string &text, const std::string &name) {
     expect(!lab.arms.empty() && !lab.metrics.empty() && !lab.bars.empty(), name,
            ": a lab has arms, metrics and bars");
     expect(lab.seeds >= 1 && lab.minutes > 0, name, ": minutes and seeds are above 0");
-    std::vector<std::string> names;
-    for (const Arm &arm : lab.arms) names.push_back(arm.name);
-    for (const Metric &metric : lab.metrics)
-        for (const std::string &arm : metric.arms)
-            if (!std::count(names.begin(), names.end(), arm))
-                fail(cat(name, ": metric ", metric.name, " of ", arm, ": no such arm"),
-                     did_you_mean(arm, names));
     settle(lab);
+    expect_sound(lab);
     return lab;
 }
 
@@ -205,7 +308,7 @@ static bool replace(std::vector<std::string> &words, const std::string &name, co
     if (value[0] != '/') return at[1] = value, true;
     long whole, by;
     parse(at[1], whole), parse(value.substr(1), by);
-    expect(by > 0, "quick: ", name, " ", value);
+    expect(by > 0, "quick: ", name, " ", value, ": divides by nothing");
     at[1] = cat(std::max(2l, whole / by));
     return true;
 }
@@ -226,7 +329,7 @@ Lab quick_form(const Lab &lab) {
     return quick;
 }
 
-// ------------------------------------------------------------------------------- [3] undeclared differences
+// ------------------------------------------------------------------------------- [4] undeclared differences
 static bool unequal(double a, double b) {
     return std::abs(a - b) > 0.01 * std::max(std::abs(a), std::abs(b));
 }
@@ -285,7 +388,7 @@ std::string undeclared_difference(const Lab &lab, const Arm &control, const Arm 
     return "";
 }
 
-// ------------------------------------------------------------------------------- [4] those of the program
+// ------------------------------------------------------------------------------- [5] those of the program
 static const std::vector<std::pair<std::string, std::string>> built_in = {
 #include "labs.inc"                                      // made by CMake from data/labs
 };

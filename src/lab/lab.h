@@ -32,6 +32,8 @@ struct Arm {
     TrainOptions options;                                // what train says, parsed
     Config config;
 };
+// What a metric's formula may say of a column: see metric_of in engine.h.
+inline const std::vector<std::string> readings = {"last", "first", "mean", "min", "max", "at", "reached"};
 struct Metric {
     std::string name, formula;
     std::vector<std::string> arms = {};                  // empty: all

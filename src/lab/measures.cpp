@@ -193,6 +193,9 @@ static Rows measure_specialisation(const Subject &s) {
     if (known.size() < 2)
         fail("specialisation: all sequences have one label",
              "--data with a folder of several files, or --tokens with --labels");
+    if (s.labels.size() == known.size())
+        fail("specialisation: each sequence has a label of its own",
+             "more --windows, or texts of the same kind");
     std::vector<int> labels;
     for (const std::string &label : s.labels) labels.push_back(known[label]);
     std::vector<std::vector<int>> shuffled(20, labels);

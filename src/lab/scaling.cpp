@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "src/base/fields.h"
+#include "src/base/files.h"
 #include "src/base/text.h"
 #include "src/base/utf8.h"
 #include "src/lab/engine.h"
@@ -43,14 +44,24 @@ static std::string train_options_of(const Run &run, const std::string &also) {
         cat("attention=MHA V=", run.vocabulary, " context=", run.l_seq, " n_layers=", run.n_layers,
             " d=", run.d, " n_h=", n_h, " n_kv=", n_h, " d_h=", d_h, " d_ff=", std::lround(run.d * 8 / 3.0),
             " init_std=", rounded(0.6 / std::sqrt(run.d)));
-    return cat("--preset llm-nano --set ", fields, " --batch ", std::lround(run.batch / run.l_seq),
-               " --steps ", run.steps, " --lr ", format(run.lr), " --schedule multistep --warmup ",
+    std::string sets;
+    std::istringstream words(fields);
+    for (std::string field; words >> field;) sets += " --set " + field;
+    return cat("--preset llm-nano", sets, " --batch ", std::lround(run.batch / run.l_seq), " --steps ",
+               run.steps, " --lr ", format(run.lr), " --schedule multistep --warmup ",
                std::max(1l, run.steps / 20), " --seed ", run.seed, also.empty() ? "" : " ", also);
 }
 
 static void validate(const PlanOptions &o) {
     expect(!o.C.empty(), "plan: no budget");
     expect(!o.sizes.empty(), "plan: no size");
+    for (size_t i = 0; i < o.C.size(); i++)
+        expect(std::find(&o.C[0], &o.C[i], o.C[i]) == &o.C[i], "plan: the budget ", o.C[i],
+               " is there twice");
+    for (size_t i = 0; i < o.sizes.size(); i++)
+        for (size_t j = 0; j < i; j++)
+            expect(o.sizes[i].n_layers != o.sizes[j].n_layers || o.sizes[i].d != o.sizes[j].d,
+                   "plan: the size ", o.sizes[i].n_layers, "x", o.sizes[i].d, " is there twice");
     for (double C : o.C) expect(C > 0, "plan: a budget of ", C, " FLOPs");
     for (const Dimensions &size : o.sizes) {
         expect(size.n_layers >= 1 && size.d >= 2, "plan: a model of ", size.n_layers, "x", size.d);
@@ -224,6 +235,8 @@ Runs read_runs(const std::string &text, const std::string &name) {
 }
 
 Run read_run(const std::string &folder) {
+    if (!exists(folder + "/training.safetensors"))
+        fail(folder + ": is no run of `deepseek train`", "its training.safetensors is not there");
     const auto [o, c, step, data] = saved_run(folder);
     expect(step == o.steps, folder, ": its run is not finished: ", step, " of ", o.steps, " steps");
     Run run;

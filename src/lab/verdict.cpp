@@ -80,7 +80,7 @@ static Judged judged(const Bar &bar, const Results &results) {
     if (values.size() > 1) j.error = standard_error(values);
     if (!j.unresolved.empty()) return j;
     if (values.size() < 3) {
-        j.unresolved = "fewer than three seeds";
+        j.unresolved = "three seeds or more";
         return j;
     }
     j.verdict = verdict_on(bar, j.mean, j.error);
@@ -128,7 +128,8 @@ std::string source_of(const Lab &lab) {
 std::string table_of(const Lab &lab, const Results &results, const Judgement *judgement) {
     std::ostringstream out;
     for (const auto &[metric, arms] : results) {
-        out << metric << "   noise floor " << number(noise_floor(lab, results, metric)) << "\n";
+        const double floor = noise_floor(lab, results, metric);
+        out << metric << (std::isfinite(floor) ? "   noise floor " + number(floor) : "") << "\n";
         for (const Arm &arm : lab.arms) {
             const auto at = arms.find(arm.name);
             if (at == arms.end()) continue;
@@ -224,7 +225,9 @@ Json verdict_json(const Lab &lab, const Results &results, const Judgement &judge
     json["arms"] = arms_json(lab);
     const std::string cpu = first_line_of("sed -n 's/^model name.*: //p' /proc/cpuinfo 2>/dev/null");
     json["machine"] = cat(cpu.empty() ? "unknown" : cpu, ", ", std::thread::hardware_concurrency(), " cores");
-    json["commit"] = first_line_of("git rev-parse --short HEAD 2>/dev/null");
+    json["commit"] = first_line_of(                      // of the folder that this program lies in
+        "git -C \"$(dirname \"$(readlink -f /proc/$PPID/exe)\")\" describe --always --dirty=+changes "
+        "2>/dev/null");
     json["minutes"] = std::round(10 * minutes) / 10;
     return json;
 }

@@ -88,13 +88,13 @@ check "after all, of all runs" grep -q "8 runs, 4 budgets, 2 seeds" laws/after.t
 check "one after the other" grep -qF "$(tail -n 1 config.txt)" laws/after.txt
 check "no curve, no picture" [ ! -e laws/curves.svg ]
 sed 's/last(laws.budgets)/at(budgets.sizes, 7)/' laws.lab >row.lab
-says 2 "metric budgets: budgets.sizes: no row '7'" row.lab --quick --out laws
+says 2 "metric budgets: budgets.sizes: no row '7'" row.lab --quick --out laws-row
 sed 's/of last = last(laws/of lost = last(laws/' laws.lab >lost-arm.lab
 says 2 "metric budgets of lost: no such arm" lost-arm.lab --show
 
 says 0 "quick: no verdict" small.lab --quick --out quick
 check "quick writes no verdict" [ ! -e quick/verdict.json ]
-says 0 "inconclusive (it would take fewer than three seeds" small.lab --seeds 2 --out two
+says 0 "inconclusive (it would take three seeds or more" small.lab --seeds 2 --out two
 match=-qi
 refused "no lab or file 'nothing'" nothing
 refused "--scoreboard, is needed"
@@ -107,6 +107,8 @@ check "the scoreboard as a file" "$BINARY" lab --scoreboard --out board.md
 check "it is the same" cmp -s board.md <("$BINARY" lab --scoreboard)
 mkdir -p results/nothing
 refused "results/nothing: is no lab's" --scoreboard --results results
+sed 's/> 0.01/> 0/' small.lab >moved.lab
+refused "metrics or bars have changed since the first run" moved.lab --out whole
 sed 's/last(valid_nats)/last(valid_nuts)/' small.lab >lost.lab
 refused "no column 'valid_nuts'" lost.lab --quick --out lost
 hinted "valid_nats"

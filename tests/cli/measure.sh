@@ -71,6 +71,8 @@ accepted bigram --model game --data facts:facts=256 --counted 20000 --out counte
 holds "pairs of a game are counted" "$(cell counted.csv bigram counted)" -ge 20000
 refused "all sequences have one label" specialisation --model run --data texts/cats.txt
 hinted "folder of several files"
+refused "would be written over while it is read" load --model run --data texts/cats.txt --out texts/cats.txt
+refused "each sequence has a label of its own" specialisation --model run --data texts --windows 1
 printf '1 2 3\n4 5 6\n\n1 2 3\n' >ids.txt
 printf 'a\nb\na\n' >labels.txt
 accepted specialisation --model run --tokens ids.txt --labels labels.txt

@@ -21,6 +21,19 @@ refused "sizze" scaling plan --sizze 2x48
 hinted "did you mean --size"
 refused "2by48" scaling plan --size 2by48
 accepted scaling plan --size 1x16 2x32 --out runs.csv
+verb=""
+for seed in 1 2; do                     # a row of the plan is a command line of train, and its folder a row of the fit
+    line="$(cut -d, -f15 runs.csv | sed -n 2p | sed "s/--seed 1/--seed $seed/; s/--steps [0-9]*/--steps 3/")"
+    accepted train $line --out planned$seed
+done
+holds "a planned model has the planned width" "$(grep -c '"hidden_size": 16,' planned1/config.json)" = 1
+refused "planned1/../planned1, ...: 1 budget, a law needs" scaling fit planned1/../planned1 planned2
+refused "nowhere: is no run of" scaling fit planned1 nowhere
+refused "is not of the form LAYERSxWIDTH:FLOPs" scaling fit planned1 --foretell 3x64
+refused "would be written over while it is read" scaling fit runs.csv --json runs.csv
+awk -F, 'NR > 1 { $14 = 3 } 1' OFS=, runs.csv >filled.csv
+refused "has losses of runs already" scaling plan --size 1x16 2x32 --out filled.csv
+refused "is there twice" scaling plan --size 1x16 1x16
 refused "runs.csv: no run has a loss" scaling fit runs.csv
 refused "steps.*many" $base --steps many
 refused "steps 0" $base --steps 0

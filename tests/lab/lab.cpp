@@ -121,6 +121,34 @@ TEST_CASE("lab: what is missing or unknown is refused by its line") {
     CHECK(refused(with("llm-nano", "llm-nanno")).find("no preset") == 0);
 }
 
+TEST_CASE("lab: what would be found after the last run is found before the first") {
+    CHECK(refused(with("metric loss = last(valid_nats)", "metric loss = lst(valid_nats)")) ==
+          "it: metric loss: 'lst' is unknown");
+    CHECK(refused(with("metric loss = last(valid_nats)", "metric loss = 5")) ==
+          "it: metric loss: reads no column");
+    CHECK(refused(with("last(valid_nats)", "last(load.max_vio)")) ==
+          "it: metric loss: no command of arm low writes load.csv");
+    CHECK(refused(with("bar better", "metric loss = last(lm)\nbar better")) ==
+          "it: metric loss is there twice");
+    CHECK(refused(with("[arm low]", "bar better = loss(low) > 1\n[arm low]")) ==
+          "it: bar better is there twice");
+    CHECK(refused(with("[arm high]", "[arm low]")) == "it, arm 'low': is there twice");
+    for (const char *name : {"../evil", "/evil", "..", "a/b", "w,x"})
+        CHECK(refused(with("[arm high]", cat("[arm ", name, "]"))).find("a name is of letters") !=
+              std::string::npos);
+    CHECK(refused(with("[arm high]", "[arm others]")) == "it, arm 'others': {others} means something else");
+    CHECK(refused(with("[arm high]", "[arm verdict.json]")).find("a file of the lab") != std::string::npos);
+    CHECK(refused(with("differ = lr", "differ = lr d_fff")) == "it: differ: 'd_fff' is no option or field");
+    CHECK(refused(with("quick = --steps 3", "quick = --steps")) ==
+          "it: quick: --steps: options, each with its value");
+    CHECK(refused(with("pilot = none", "pilot = none\npilot = another")) == "it:7: pilot is there twice");
+    CHECK(refused(with("all = --preset", "all = \"--preset")).find("a quotation mark is not closed") !=
+          std::string::npos);
+    CHECK(refused(with("then = eval --model {run} --data stories", "then =")) == "it:17: then says nothing");
+    CHECK(refused(with("--lr 1e-3", "--threads 2")) == "it, arm low: --threads is the engine's business");
+    CHECK(parse_lab("\xEF\xBB\xBF" + std::string(honest), "it").claim == "Width helps.");
+}
+
 TEST_CASE("lab: arms that differ in what was not declared are refused: options, fields, tokens, sizes") {
     CHECK(refused(with("differ = lr", "differ = batch")) ==
           "it, arm high: --lr is 0.002, in low 0.001: not declared in `differ`");
@@ -198,7 +226,7 @@ TEST_CASE("lab: seeds are paired: what a seed does to both arms, however much, i
 TEST_CASE("lab: fewer than three seeds resolve nothing; a seed that an arm lacks is left out") {
     const Judgement two = judge(lab_with("loss(low) - loss(high) > 0"), made_up(0.5, 0, 2));
     CHECK(two.verdict == Verdict::inconclusive);
-    CHECK(two.bars[0].unresolved == "fewer than three seeds");
+    CHECK(two.bars[0].unresolved == "three seeds or more");
     Results results = made_up(0.5, 0.01);
     results["loss"]["high"].erase(2);
     CHECK(judge(lab_with("loss(low) - loss(high) > 0"), results).bars[0].values.count(2) == 0);
@@ -229,8 +257,15 @@ TEST_CASE("lab: a number that a run could not know leaves its bar open, and says
 }
 
 TEST_CASE("lab: a bar that asks for an absent metric or arm is refused") {
-    CHECK(error_of([] { judge(lab_with("los(low) > 0"), made_up(0, 1)); }) == "bar better: no metric 'los'");
-    CHECK(error_of([] { judge(lab_with("loss(hi) > 0"), made_up(0, 1)); }) == "bar better: no arm 'hi'");
+    const auto bar = [](const std::string &text) {
+        return refused(with("loss(low) - loss(high) > 0", text));
+    };
+    CHECK(bar("los(low) > 0") == "it: bar better: no metric 'los'");
+    CHECK(bar("loss(hi) > 0") == "it: bar better: loss has no arm 'hi'");
+    CHECK(bar("1 > 0") == "it: bar better: asks for no metric");
+    CHECK(bar("loss(low > 0").find("a parenthesis is not closed") != std::string::npos);
+    CHECK(bar("loss(low) >= 0").find("a bar is: ") != std::string::npos);
+    CHECK(bar(std::string(60000, '(') + "loss(low) > 0").find("nested too deeply") != std::string::npos);
     CHECK(error_of([] {
               judge(lab_with("ln(loss(low) - 99) > 0"), made_up(0, 1));
           }).find("its value at seed 1") != std::string::npos);

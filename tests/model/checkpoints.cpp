@@ -349,8 +349,9 @@ TEST_CASE("checkpoints: every field of the table comes back with another value t
     const Config bases[] = {tiny_llama(), with(tiny_v3(), {"scaling=yarn", "factor=4", "mscale=0.5"})};
     const Config usual;
     for (const Field &field : config_fields()) {
-        std::vector<std::string> values = {"true",     "false",      "yarn",        "MLA",   "MHA", "softmax",
-                                           "unbiased", "half_split", "interleaved", "other", "7,3", "bf16"};
+        std::vector<std::string> values = {"true",    "false",    "yarn",  "MLA",        "MHA",
+                                           "softmax", "unbiased", "batch", "half_split", "interleaved",
+                                           "other",   "7,3",      "bf16"};
         for (const Config &base : bases)
             for (double x : {2.0, 0.5}) values.push_back(cat(std::atof(field.get(base).c_str()) * x));
         for (int x : {1, 2, 3, 4, 6, 18}) values.push_back(cat(x));
