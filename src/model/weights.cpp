@@ -102,6 +102,7 @@ Model build(const Config &c) {
         const char *kept = names.insert(name).first->c_str();
         w = zeros(spec.shape, kept);
         w.s->precision = spec.precision;
+        w.s->keeps = true;
         if (trained(spec.group)) parameter(w, kept);
     });
     return m;
