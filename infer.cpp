@@ -9,6 +9,7 @@
 //   [1] Decoder: prefill and decode are the same call, with many tokens or with one
 //   [2] decode: questions go through the slots of a decoder   [3] generate
 #include <algorithm>
+#include <memory>
 
 #include "src/infer/decoder.h"
 #include "src/model/weights.h"
@@ -141,12 +142,14 @@ struct Decoding {
     struct Slot { int request = -1, sample = 0; };       // -1: nobody's
     std::vector<Slot> slots;
     Slot next = {0, 0};                                  // who comes into the next slot that is free
-    Decoder prompt, decoder;
+    Decoder prompt;
+    std::unique_ptr<Decoder> decoder;
     int prompt_of = -1;
     EveryToken of_prompt = {}, of_step = {};
 
     void run();
     void refill();
+    void shrink();
     void feed_prompt(int request);
     std::vector<int> busy() const;
     Sequences sample_step(const std::vector<int> &busy);
@@ -173,12 +176,12 @@ void Decoding::feed_prompt(int request) {
 }
 
 void Decoding::refill() {
-    for (int b = 0; b < decoder.B; b++) {
+    for (int b = 0; b < decoder->B; b++) {
         while (next.request < (int)requests.size() && next.sample >= requests[next.request].samples)
             next = {next.request + 1, 0};
         if (slots[b].request >= 0 || next.request >= (int)requests.size()) continue;
         feed_prompt(next.request);
-        decoder.take(prompt, 0, b);
+        decoder->take(prompt, 0, b);
         for (const Sequences &router : of_prompt.experts)
             answers[next.request][next.sample].experts.push_back(router[0]);
         slots[b] = next;
@@ -186,9 +189,24 @@ void Decoding::refill() {
     }
 }
 
+// Once nobody waits, slots stay empty, and their rows would be computed for nothing: the answers under way
+// move into a decoder of as many slots as they are, whenever that halves it.
+void Decoding::shrink() {
+    const std::vector<int> now = busy();
+    if (next.request < (int)requests.size() || 2 * (int)now.size() > decoder->B || now.empty()) return;
+    auto smaller = std::make_unique<Decoder>(m, (int)now.size(), decoder->T_max);
+    std::vector<Slot> theirs;
+    for (int b : now) {
+        smaller->take(*decoder, b, (int)theirs.size());
+        theirs.push_back(slots[b]);
+    }
+    decoder = std::move(smaller);
+    slots = std::move(theirs);
+}
+
 std::vector<int> Decoding::busy() const {
     std::vector<int> list;
-    for (int b = 0; b < decoder.B; b++)
+    for (int b = 0; b < decoder->B; b++)
         if (slots[b].request >= 0) list.push_back(b);
     return list;
 }
@@ -205,17 +223,17 @@ bool Decoding::add(int slot, int id) {
     if (on_token) on_token(request, sample, id);
     const bool enough = (int)a.ids.size() >= r.max_tokens;
     a.end = enough ? End::max_tokens : End::context;
-    return !enough && decoder.length[slot] < m.c.context;
+    return !enough && decoder->length[slot] < m.c.context;
 }
 
 // The next token of every answer under way, and what is to be fed for it.
 Sequences Decoding::sample_step(const std::vector<int> &busy) {
     const int n = (int)busy.size(), words = set_words(m.c.V);
-    const Tensor h = gather_rows(decoder.h, from(busy, {n}, "busy"));
+    const Tensor h = gather_rows(decoder->h, from(busy, {n}, "busy"));
     std::vector<int> key;
     for (int b : busy)
-        key.insert(key.end(), {requests[slots[b].request].question, slots[b].sample, decoder.length[b]});
-    const Sampled drawn = sample(decoder.logits(h), from(key, {n, 3}, "key"), o.sampling);
+        key.insert(key.end(), {requests[slots[b].request].question, slots[b].sample, decoder->length[b]});
+    const Sampled drawn = sample(decoder->logits(h), from(key, {n, 3}, "key"), o.sampling);
     const std::vector<int> ids = int_values(drawn.id);
     std::vector<int> kept;
     if (o.kept) kept = int_values(drawn.kept);
@@ -223,7 +241,7 @@ Sequences Decoding::sample_step(const std::vector<int> &busy) {
     const double temperature = o.sampling.temperature;
     if (o.logp)
         log_p = values(logp(h, m.output_head(), drawn.id, temperature ? temperature : 1, drawn.kept).logp);
-    Sequences fed(decoder.B);
+    Sequences fed(decoder->B);
     for (int i = 0; i < n; i++) {
         Slot &slot = slots[busy[i]];
         Answer &a = answers[slot.request][slot.sample];
@@ -237,10 +255,12 @@ Sequences Decoding::sample_step(const std::vector<int> &busy) {
 
 void Decoding::run() {
     of_prompt.routing = of_step.routing = o.routing;
-    for (refill();; refill()) {
+    for (;;) {
+        refill();
+        shrink();
         const std::vector<int> now = busy();
         if (now.empty()) return;
-        decoder.feed(sample_step(now), 64, &of_step);
+        decoder->feed(sample_step(now), 64, &of_step);
         for (size_t i = 0; i < of_step.experts.size(); i++)
             for (int b : busy()) {
                 std::vector<int> &list = answers[slots[b].request][slots[b].sample].experts[i];
@@ -270,7 +290,7 @@ std::vector<std::vector<Answer>> decode(const Model &m, const std::vector<Reques
                   .answers = answers,
                   .slots = std::vector<Decoding::Slot>(B),
                   .prompt = Decoder(m, 1, longest(requests, m.c.context, false)),
-                  .decoder = Decoder(m, B, longest(requests, m.c.context, true))};
+                  .decoder = std::make_unique<Decoder>(m, B, longest(requests, m.c.context, true))};
     d.run();
     return d.answers;
 }

@@ -280,6 +280,22 @@ TEST_CASE("decode: a prompt is computed once, whatever the samples and slots") {
     }
 }
 
+TEST_CASE("decode: once nobody waits, slots that stay empty are not computed") {
+    const Model m = random_model(load_preset("llm-nano"));
+    std::vector<Request> asked;
+    for (int i = 0; i < 8; i++)
+        asked.push_back({.prompt = {1, 2}, .question = i, .max_tokens = i == 5 ? 9 : i == 3 ? 6 : 3});
+    std::vector<int> rows;                               // of each step, in the first layer
+    const Restored keep(op_hook);
+    op_hook.after = [&](const Call &c, bool, double) {
+        if (c.op == op_attention && c.in[0].shape[1] == 1) rows.push_back(c.in[0].shape[0]);
+    };
+    decode(m, asked, {.slots = 8});
+    std::vector<int> of_first_layer;
+    for (size_t i = 0; i < rows.size(); i += 2) of_first_layer.push_back(rows[i]);
+    CHECK(of_first_layer == std::vector<int>{8, 8, 8, 2, 2, 2, 1, 1});
+}
+
 // --------------------------------------------------------------- [3] what is sampled, and what is recorded
 TEST_CASE("decode: every token is drawn with the key (question, sample, position), the first one too") {
     NoGrad off;
