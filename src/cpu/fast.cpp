@@ -11,7 +11,7 @@
 // Where a product has few rows, as in decoding, bringing W into panels costs as much as the product. A weight
 // that does not change from token to token keeps its panels: of its version.
 //
-//   [1] matrices, chunks, memory   [2] matmul   [3] matmul_grouped   [4] attention   [5] logp
+//   [1] matrices, chunks, memory   [2] matmul, matmul_heads   [3] matmul_grouped   [4] attention   [5] logp
 #include <algorithm>
 
 #include "src/base/parallel.h"
@@ -101,7 +101,7 @@ static const real *kept_panels(const Call &call, long rows) {
     return kept->p;
 }
 
-// ------------------------------------------------------------------------------------------------ [2] matmul
+// ---------------------------------------------------------------------------------- [2] matmul, matmul_heads
 static void matmul_forward(const Call &call) {           // y = x W^T
     if (const real *kept = kept_panels(call, call.in[0].rows()))
         return product(matrix(call.out[0]), matrix(call.in[0]), kept, overwrite).in_parallel();
@@ -114,6 +114,25 @@ static void matmul_backward(const Call &call) {          // dx += dy W,  dW += d
     const Matrix x = matrix(c.in[0]), W = matrix(c.in[1]), dy = matrix(c.dout[0]);
     if (c.din[0]) multiply(matrix(c.din[0]), dy, W, accumulate);
     if (c.din[1]) multiply(matrix(c.din[1]), dy.t(), x, accumulate);
+}
+
+static Matrix matrix_of(const View &W, long e) {         // of a head, of an expert
+    return matrix(&W[e * W.shape[1] * W.shape[2]], W.shape[1], W.shape[2]);
+}
+
+// y_i = W_i x_i, or its transpose. A head's rows lie n_h apart. Only absorbed MLA calls this, so the backward
+// has one rendition.
+static void matmul_heads_forward(const Call &call) {
+    const Rounded c = cpu::rounded(call);
+    const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
+    const long n_h = W.shape[0], rows = x.rows() / n_h, size = gemm::packed_size(x.width(), y.width());
+    const PerThread panels(size);
+    for_rows(n_h, (rows + gemm::lanes) * W.numel() / n_h / gemm::lanes, [&](long i) {
+        const Matrix W_i = matrix_of(W, i);
+        const Matrix X = {.p = x.row(i), .rows = rows, .columns = x.width(), .down = n_h * x.width()};
+        const Matrix Y = {.p = y.row(i), .rows = rows, .columns = y.width(), .down = n_h * y.width()};
+        multiply(Y, X, c.a.transpose ? W_i : W_i.t(), panels.mine(), overwrite);
+    });
 }
 
 // ---------------------------------------------------------------------------------------- [3] matmul_grouped
@@ -131,9 +150,6 @@ static std::vector<GroupChunk> group_chunks(const View &offsets, int E) {
 }
 static Matrix some_rows(const View &x, long from, long count) {
     return matrix(x.row(from), count, x.width());
-}
-static Matrix expert(const View &W, long e) {
-    return matrix(&W[e * W.shape[1] * W.shape[2]], W.shape[1], W.shape[2]);
 }
 
 // out = or += in W_e, or its transpose, the rows of each expert e together, with all experts in panels.
@@ -156,7 +172,7 @@ static void grouped_product(const View &out, const View &in, const View &W, cons
     Scratch<real> panels(cpu_device, E * size);
     for_rows(E, of_expert / 4, [&](long e) {
         if (offsets.id(e) == offsets.id(e + 1)) return;
-        const Matrix B = transpose ? expert(W, e).t() : expert(W, e);
+        const Matrix B = transpose ? matrix_of(W, e).t() : matrix_of(W, e);
         gemm::pack(panels.p + e * size, B.strided(), B.rows, B.columns);
     });
     grouped_product(out, in, offsets, E, panels.p, write);
@@ -186,7 +202,7 @@ static void matmul_grouped_backward(const Call &call) {
     const PerThread panels(gemm::packed_size(most, x.width()));
     for_rows(E, x.numel() * dy.width() / gemm::lanes / E, [&](long e) {
         const long from = offsets.id(e), count = offsets.id(e + 1) - from;
-        multiply(expert(dW, e), some_rows(dy, from, count).t(), some_rows(x, from, count), panels.mine(),
+        multiply(matrix_of(dW, e), some_rows(dy, from, count).t(), some_rows(x, from, count), panels.mine(),
                  accumulate);
     });
 }
@@ -468,6 +484,7 @@ static void logp_backward(const Call &call) {
 
 void install_fast(OpKernels *kernels) {
     kernels[op_matmul] = {fast::matmul_forward, fast::matmul_backward};
+    kernels[op_matmul_heads] = {fast::matmul_heads_forward, cpu::matmul_heads_backward};
     kernels[op_matmul_grouped] = {fast::matmul_grouped_forward, fast::matmul_grouped_backward};
     kernels[op_attention] = {fast::attention_forward, fast::attention_backward};
     kernels[op_logp] = {fast::logp_forward, fast::logp_backward};
