@@ -164,19 +164,28 @@ TEST_CASE("decoder: a NaN in the embedding of the token that stands for padding 
         }
 }
 
-TEST_CASE("decoder: hidden states of every token, where asked, are those of one at a time") {
+TEST_CASE("decoder: hidden states and experts of every token, where asked, are those of one at a time") {
     for (const Config &c : kinds()) {
         const Model m = random_model(c);
         const Sequences tokens = {random_ints(9, c.V, 1), random_ints(4, c.V, 2), {}};
         Decoder d(m, 3, 20);
-        EveryToken every = {.hidden = true};
+        EveryToken every = {.hidden = true, .routing = true};
         const Tensor h = d.feed(tokens, 4, &every);
         REQUIRE(every.h.shape == Shape{3, 9, c.d});
         INFO(c.name);
         for (int b = 0; b < 2; b++) {
             Decoder one(m, 1, 20);
-            for (size_t t = 0; t < tokens[b].size(); t++)
-                CHECK(row_of(every.h, b * 9 + (int)t) == row_of(one.feed({{tokens[b][t]}}), 0));
+            std::vector<Sequences> experts(every.experts.size(), Sequences(1));
+            for (size_t t = 0; t < tokens[b].size(); t++) {
+                EveryToken single = {.routing = true};
+                CHECK(row_of(every.h, b * 9 + (int)t) == row_of(one.feed({{tokens[b][t]}}, 64, &single), 0));
+                for (size_t i = 0; i < experts.size(); i++)
+                    experts[i][0] = joined(experts[i][0], single.experts[i][0]);
+            }
+            for (size_t i = 0; i < experts.size(); i++) {
+                CHECK(every.experts[i][b] == experts[i][0]);
+                CHECK(experts[i][0].size() == tokens[b].size() * c.K_r);
+            }
             CHECK(row_of(every.h, b * 9 + (int)tokens[b].size() - 1) == row_of(h, b));
         }
         const Logits before = row_of(h, 0);
