@@ -391,7 +391,7 @@ double worst_gap(const std::vector<real> &a, const std::vector<real> &b) {
 }  // namespace
 
 // Keys and values are the same numbers with a cache and without. Absorbed MLA multiplies in another order
-// than naive MLA; with the experts imposed, that is rounding. Measured, worst of all: float 9.5e-7.
+// than naive MLA; with the experts imposed, that is rounding. Measured, worst: float 9.5e-7, double 1.8e-15.
 TEST_CASE("decode: the sampler's log-probabilities are training's, to the bit where no order differs") {
     for (const Config &c : kinds()) {
         const Model m = random_model(c);
