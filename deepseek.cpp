@@ -43,10 +43,10 @@ Tensor mha(const MHA &w, const Config &c, const Tensor &h, const Step &step, Lay
     Tensor k = rope(heads(linear(h, w.W_K, w.b_K), c.n_kv), step.pos, R);            // V2 (2)    cached
     Tensor v = heads(linear(h, w.W_V, w.b_V), c.n_kv);                               // V2 (3)    cached
     if (past) {
-        append(past->k.rows, past->k.length, k, step.at);
-        append(past->v.rows, past->v.length, v, step.at);
-        k = past->k.rows;
-        v = past->v.rows;
+        append(past->k, k, step.at);
+        append(past->v, v, step.at);
+        k = past->k;
+        v = past->v;
     }
     Tensor o = attention(q, k, v, step.where, 1 / std::sqrt(c.d_h));                 // V2 (7)
     return linear(merge(o), w.W_O, w.b_O);                                           // V2 (8)
@@ -92,7 +92,7 @@ Tensor mla(const MLA &w, const Config &c, const Tensor &h, const Step &step) {
 // The same function without ever building k_C or v_C ("absorption", V2 section 2.1.2):
 //     q_C . k_C = q_C . (W_UK c_KV) = (W_UK^T q_C) . c_KV          sum_j p_j v_C = W_UV (sum_j p_j c_KV)
 // so every head attends to the cached latents themselves: multi-query attention with a d_c-wide value.
-Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &step, Cache &latent) {
+Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &step, const Tensor &latent) {
     const Rope R = rope_of(c, c.d_hR);
     const Tensor W_UK = reshape(w.W_UK, {c.n_h, c.d_h, c.d_c}), W_UV = reshape(w.W_UV, {c.n_h, c.d_v, c.d_c});
     Tensor c_Q = w.W_DQ ? rmsnorm(matmul(h, w.W_DQ), w.g_q, latent_eps) : h;         // V2 (12)
@@ -101,9 +101,9 @@ Tensor mla_absorbed(const MLA &w, const Config &c, const Tensor &h, const Step &
     Tensor c_KV = rmsnorm(matmul(h, w.W_DKV), w.g_kv, latent_eps);                   // V2 (9)
     Tensor k_R = rope(heads(matmul(h, w.W_KR), 1), step.pos, R);                     // V2 (15)
 
-    append(latent.rows, latent.length, concat(heads(c_KV, 1), k_R), step.at);        // d_c + d_hR a token
+    append(latent, concat(heads(c_KV, 1), k_R), step.at);                            // d_c + d_hR a token
     Tensor q = concat(matmul_heads(q_C, W_UK, true), q_R);                           // V2 (10) absorbed
-    Tensor o_c = attention(q, latent.rows, First{c.d_c}, step.where, mla_scale(c));  // V2 (18) on latents
+    Tensor o_c = attention(q, latent, First{c.d_c}, step.where, mla_scale(c));       // V2 (18) on latents
     return matmul(merge(matmul_heads(o_c, W_UV)), w.W_O);                            // V2 (11) and (19)
 }
 

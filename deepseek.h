@@ -124,8 +124,8 @@ struct Model {
     Model &operator=(Model &&) = default;
     const Tensor &output_head() const { return head ? head : Emb; }
 };
-struct Cache { Tensor rows, length; };                   // (B,T_max,n,d), (B): append-only
-struct LayerCache { Cache latent = {}, k = {}, v = {}; };        // MLA: the latent; MHA, GQA: keys and values
+// Rows of the past, (B,T_max,n,d) each. How many of them count says Step::where, not the cache.
+struct LayerCache { Tensor latent = {}, k = {}, v = {}; };       // MLA: the latent; MHA, GQA: keys and values
 struct Caches { std::vector<LayerCache> layers; };
 
 // ================================================================= [3] what a layer must know, and tells
@@ -159,7 +159,7 @@ struct Step {
 
 Tensor mha(const MHA &, const Config &, const Tensor &h, const Step &, LayerCache *past);
 Tensor mla(const MLA &, const Config &, const Tensor &h, const Step &);
-Tensor mla_absorbed(const MLA &, const Config &, const Tensor &h, const Step &, Cache &latent);
+Tensor mla_absorbed(const MLA &, const Config &, const Tensor &h, const Step &, const Tensor &latent);
 Tensor ffn(const FFN &, const Tensor &u);
 Tensor moe(const MoE &, const Config &, const Tensor &u, const Step &);
 Tensor block(const Block &, const Config &, const Tensor &h, const Step &, int layer);

@@ -83,7 +83,8 @@ double decode_rate(const Model &m, int B, int n) {
     decoder.feed(random_batch(m.c, B, 7, 0));
     const Sequences one(B, {1});
     const double start = now();
-    for (int i = 0; i < n; i++) item(slice(reshape(decoder.feed(one), {(long)B * m.c.V}), 0, 0, 1));
+    for (int i = 0; i < n; i++)
+        item(slice(reshape(decoder.logits(decoder.feed(one)), {(long)B * m.c.V}), 0, 0, 1));
     return B * n / (now() - start);
 }
 

@@ -52,9 +52,11 @@ struct Generate {
                   }).cut;
             std::cout << suffix << "\n";
         } else {
-            for (const auto &added : generate(m, Sequences(n, ids), g)) {
-                std::cout << text << tokenizer.decode(added) << suffix << "\n\n";
-                cut |= ended_by_context(m, ids.size(), added.size(), g);
+            const Request request = {.prompt = ids, .samples = n, .max_tokens = g.max_tokens, .stop = g.stop};
+            const auto answers = decode(m, {request}, {.sampling = g.sampling});
+            for (const Answer &s : answers[0]) {
+                std::cout << text << tokenizer.decode(s.text()) << suffix << "\n\n";
+                cut |= s.end == End::context;
             }
         }
         if (cut)

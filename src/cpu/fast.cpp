@@ -8,7 +8,10 @@
 // gemm.h sees to that. A softmax adds up its row in vectors that begin at fixed positions, and attention's
 // sum over the keys is cut at fixed positions, wherever the block of queries begins to see.
 //
-//   [1] matrices, chunks, memory   [2] matmul   [3] matmul_grouped   [4] attention   [5] logp
+// Where a product has few rows, as in decoding, bringing W into panels costs as much as the product. A weight
+// that does not change from token to token keeps its panels: of its version.
+//
+//   [1] matrices, chunks, memory   [2] matmul, matmul_heads   [3] matmul_grouped   [4] attention   [5] logp
 #include <algorithm>
 
 #include "src/base/parallel.h"
@@ -75,8 +78,33 @@ static real largest(const real *x, long n) {
     return top;
 }
 
-// ------------------------------------------------------------------------------------------------ [2] matmul
+// W^T, of a list of matrices W the transpose of each, as the weight keeps it; null: it does not. More rows
+// than a few pay for panels of their own: what is evaluated in large batches needs no memory for them.
+constexpr long few_rows = 64;
+static const real *kept_panels(const Call &call, long rows) {
+    Panels *kept = call.panels;
+    const Shape &of = call.in[1].shape;
+    if (!kept || call.a.precision != f32) return nullptr;
+    const bool valid = kept->p && kept->of == of && kept->version == call.version;
+    if (valid || rows > few_rows) return valid ? kept->p : nullptr;
+    const long E = of.rank == 3 ? of[0] : 1, columns = of[-2], depth = of[-1];
+    const long size = gemm::packed_size(depth, columns);
+    if (kept->n != E * size) {
+        if (kept->p) cpu_device.give(kept->p, kept->n * sizeof(real));
+        kept->p = (real *)cpu_device.take(E * size * sizeof(real));
+    }
+    *kept = {.p = kept->p, .n = E * size, .of = of, .version = call.version};
+    for (long e = 0; e < E; e++) {
+        const Matrix W = matrix(&call.in[1][e * columns * depth], columns, depth);
+        gemm::pack_in_parallel(kept->p + e * size, W.t().strided(), depth, columns);
+    }
+    return kept->p;
+}
+
+// ---------------------------------------------------------------------------------- [2] matmul, matmul_heads
 static void matmul_forward(const Call &call) {           // y = x W^T
+    if (const real *kept = kept_panels(call, call.in[0].rows()))
+        return product(matrix(call.out[0]), matrix(call.in[0]), kept, overwrite).in_parallel();
     const Rounded c = cpu::rounded(call);
     multiply(matrix(c.out[0]), matrix(c.in[0]), matrix(c.in[1]).t(), overwrite);
 }
@@ -86,6 +114,25 @@ static void matmul_backward(const Call &call) {          // dx += dy W,  dW += d
     const Matrix x = matrix(c.in[0]), W = matrix(c.in[1]), dy = matrix(c.dout[0]);
     if (c.din[0]) multiply(matrix(c.din[0]), dy, W, accumulate);
     if (c.din[1]) multiply(matrix(c.din[1]), dy.t(), x, accumulate);
+}
+
+static Matrix matrix_of(const View &W, long e) {         // of a head, of an expert
+    return matrix(&W[e * W.shape[1] * W.shape[2]], W.shape[1], W.shape[2]);
+}
+
+// y_i = W_i x_i, or its transpose. A head's rows lie n_h apart. Only absorbed MLA calls this, so the backward
+// has one rendition.
+static void matmul_heads_forward(const Call &call) {
+    const Rounded c = cpu::rounded(call);
+    const View &x = c.in[0], &W = c.in[1], &y = c.out[0];
+    const long n_h = W.shape[0], rows = x.rows() / n_h, size = gemm::packed_size(x.width(), y.width());
+    const PerThread panels(size);
+    for_rows(n_h, (rows + gemm::lanes) * W.numel() / n_h / gemm::lanes, [&](long i) {
+        const Matrix W_i = matrix_of(W, i);
+        const Matrix X = {.p = x.row(i), .rows = rows, .columns = x.width(), .down = n_h * x.width()};
+        const Matrix Y = {.p = y.row(i), .rows = rows, .columns = y.width(), .down = n_h * y.width()};
+        multiply(Y, X, c.a.transpose ? W_i : W_i.t(), panels.mine(), overwrite);
+    });
 }
 
 // ---------------------------------------------------------------------------------------- [3] matmul_grouped
@@ -104,35 +151,43 @@ static std::vector<GroupChunk> group_chunks(const View &offsets, int E) {
 static Matrix some_rows(const View &x, long from, long count) {
     return matrix(x.row(from), count, x.width());
 }
-static Matrix expert(const View &W, long e) {
-    return matrix(&W[e * W.shape[1] * W.shape[2]], W.shape[1], W.shape[2]);
+
+// out = or += in W_e, or its transpose, the rows of each expert e together, with all experts in panels.
+static void grouped_product(const View &out, const View &in, const View &offsets, int E, const real *panels,
+                            gemm::Write write) {
+    const auto list = group_chunks(offsets, E);
+    const long size = gemm::packed_size(in.width(), out.width());
+    const long work = in.rows() * in.width() * out.width() / gemm::lanes / std::max<long>(1, list.size());
+    for_rows(list.size(), work, [&](long i) {
+        const auto [e, from, count] = list[i];
+        product(some_rows(out, from, count), some_rows(in, from, count), panels + e * size, write)
+            .all_tiles();
+    });
 }
 
-// out = or += in W_e, or its transpose, the rows of each expert e together.
-// Matrices of experts without rows are left alone: in decoding that is most of them.
+// Matrices of experts without rows are left alone: of few tokens that is most of them.
 static void grouped_product(const View &out, const View &in, const View &W, const View &offsets,
                             bool transpose, gemm::Write write) {
     const long E = W.shape[0], of_expert = W.numel() / E, size = gemm::packed_size(in.width(), out.width());
     Scratch<real> panels(cpu_device, E * size);
     for_rows(E, of_expert / 4, [&](long e) {
         if (offsets.id(e) == offsets.id(e + 1)) return;
-        const Matrix B = transpose ? expert(W, e).t() : expert(W, e);
+        const Matrix B = transpose ? matrix_of(W, e).t() : matrix_of(W, e);
         gemm::pack(panels.p + e * size, B.strided(), B.rows, B.columns);
     });
-    const auto list = group_chunks(offsets, E);
-    const long work = in.rows() * of_expert / gemm::lanes / std::max<long>(1, list.size());
-    for_rows(list.size(), work, [&](long i) {
-        const auto [e, from, count] = list[i];
-        product(some_rows(out, from, count), some_rows(in, from, count), panels.p + e * size, write)
-            .all_tiles();
-    });
+    grouped_product(out, in, offsets, E, panels.p, write);
 }
 
 static void matmul_grouped_forward(const Call &call) {
-    const Rounded c = cpu::rounded(call);
-    const View &x = c.in[0], &W = c.in[1], &offsets = c.in[2], &y = c.out[0];
-    grouped_product(y, x, W, offsets, true, overwrite);
-    std::fill(y.row(offsets.id(W.shape[0])), y.row(y.rows()), 0);
+    const int E = call.in[1].shape[0];
+    const View &offsets = call.in[2], &y = call.out[0];
+    if (const real *kept = kept_panels(call, call.in[0].rows() / E)) {
+        grouped_product(y, call.in[0], offsets, E, kept, overwrite);
+    } else {
+        const Rounded c = cpu::rounded(call);
+        grouped_product(y, c.in[0], c.in[1], offsets, true, overwrite);
+    }
+    std::fill(y.row(offsets.id(E)), y.row(y.rows()), 0);
 }
 
 static void matmul_grouped_backward(const Call &call) {
@@ -147,7 +202,7 @@ static void matmul_grouped_backward(const Call &call) {
     const PerThread panels(gemm::packed_size(most, x.width()));
     for_rows(E, x.numel() * dy.width() / gemm::lanes / E, [&](long e) {
         const long from = offsets.id(e), count = offsets.id(e + 1) - from;
-        multiply(expert(dW, e), some_rows(dy, from, count).t(), some_rows(x, from, count), panels.mine(),
+        multiply(matrix_of(dW, e), some_rows(dy, from, count).t(), some_rows(x, from, count), panels.mine(),
                  accumulate);
     });
 }
@@ -357,13 +412,14 @@ static void logp_forward(const Call &call) {
     const Rounded c = cpu::rounded(call, false);
     const View &W = c.in[1], &ids = c.in[2], &y = c.out[0], &H = c.out[1], &lse = c.out[2];
     const long V = W.shape[0], d = W.width(), N = ids.numel();
-    Scratch<real> panels(cpu_device, gemm::packed_size(d, V));
+    const real *kept = kept_panels(call, N);
+    Scratch<real> panels(cpu_device, kept ? 1 : gemm::packed_size(d, V));
     const PerThread logits(chunk_rows * V);
-    gemm::pack_in_parallel(panels.p, matrix(W).t().strided(), d, V);
+    if (!kept) gemm::pack_in_parallel(panels.p, matrix(W).t().strided(), d, V);
     for_rows(chunks(N), 2 * chunk_rows * W.numel() / gemm::lanes, [&](long i) {
         const long from = i * chunk_rows, count = std::min(chunk_rows, N - from);
         real *Z = logits.mine();
-        chunk_logits(c, panels.p, from, count, Z);
+        chunk_logits(c, kept ? kept : panels.p, from, count, Z);
         for (long n = from; n < from + count; n++) {
             y[n] = H[n] = lse[n] = 0;
             if (ids.id(n) < 0) continue;
@@ -428,6 +484,7 @@ static void logp_backward(const Call &call) {
 
 void install_fast(OpKernels *kernels) {
     kernels[op_matmul] = {fast::matmul_forward, fast::matmul_backward};
+    kernels[op_matmul_heads] = {fast::matmul_heads_forward, cpu::matmul_heads_backward};
     kernels[op_matmul_grouped] = {fast::matmul_grouped_forward, fast::matmul_grouped_backward};
     kernels[op_attention] = {fast::attention_forward, fast::attention_backward};
     kernels[op_logp] = {fast::logp_forward, fast::logp_backward};

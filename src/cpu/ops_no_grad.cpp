@@ -194,10 +194,10 @@ void cpu::balance_forward(const Call &c) {
 
 // ------------------------------------------------------ sample:  id ~ softmax(z / temperature) over the kept
 // Kept are the top_k largest, of these the fewest whose probability reaches top_p; temperature
-// 0 keeps the largest. The random number depends on the key alone: (row, position). So no
-// batching can change what a row says.
+// 0 keeps the largest. The random number depends on the key alone, which the caller names: (question,
+// sample, position). So no batching can change what a row says.
 Sampled sample(const Tensor &logits, const Tensor &key, const Sampling &s) {
-    expect(logits.shape.rank == 2 && key.numel() == 2 * logits.shape[0], "sample: logits ", logits.shape,
+    expect(logits.shape.rank == 2 && key.numel() == 3 * logits.shape[0], "sample: logits ", logits.shape,
            " and key ", key.shape, " do not fit");
     Sampled r = {ints({logits.shape[0]}), ints({logits.shape[0], set_words(logits.shape[1])})};
     apply(op_sample, {logits, key}, {r.id, r.kept},
@@ -224,7 +224,7 @@ void cpu::sample_forward(const Call &c) {
             put_into_set(kept.ids(n), order[k]);
             reached += weight(order[k]);
         }
-        double left = reached * uniform(c.a.seed, 0, key.id(2 * n), key.id(2 * n + 1));
+        double left = reached * uniform(c.a.seed, key.id(3 * n), key.id(3 * n + 1), key.id(3 * n + 2));
         id.id(n) = order[0];
         for (int v = 0; v < V; v++) {
             if (!in_set(kept.ids(n), v)) continue;
@@ -234,26 +234,24 @@ void cpu::sample_forward(const Call &c) {
     }
 }
 
-// ------------------------------------------------------- append:  rows[at] = x, length = max(length, at + 1)
+// ------------------------------------------------------- append:  rows[at] = x
 // A cache of (B, T_max, n, d); position -1 is written nowhere.
-void append(const Tensor &rows, const Tensor &length, const Tensor &x, const Tensor &at) {
+void append(const Tensor &rows, const Tensor &x, const Tensor &at) {
     const bool fits = rows.shape.rank == 4 && x.shape.rank == 4 && rows.shape[0] == x.shape[0] &&
                       rows.shape[2] == x.shape[2] && rows.shape[3] == x.shape[3] &&
                       at.numel() == x.shape[0] * x.shape[1];
-    expect(fits && length.numel() == rows.shape[0], "append: rows ", rows.shape, ", length ", length.shape,
-           ", x ", x.shape, ", at ", at.shape, " do not fit");
-    apply(op_append, {rows, length, x, at}, {});
+    expect(fits, "append: rows ", rows.shape, ", x ", x.shape, ", at ", at.shape, " do not fit");
+    apply(op_append, {rows, x, at}, {});
 }
 
 void cpu::append_forward(const Call &c) {
-    const View &rows = c.in[0], &length = c.in[1], &x = c.in[2], &at = c.in[3];
+    const View &rows = c.in[0], &x = c.in[1], &at = c.in[2];
     const int B = x.shape[0], T = x.shape[1], T_max = rows.shape[1];
     const long block = (long)x.shape[2] * x.shape[3];
     for_rows(B, T * block, [&](long b) {
         for (long t = b * T; t < (b + 1) * T; t++) {
             if (at.id(t) < 0 || at.id(t) >= T_max) continue;
             std::copy_n(&x[t * block], block, &rows[(b * T_max + at.id(t)) * block]);
-            length.id(b) = std::max(length.id(b), at.id(t) + 1);
         }
     });
 }

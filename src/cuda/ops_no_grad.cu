@@ -219,7 +219,7 @@ static __global__ void sample_fwd(const __grid_constant__ Call c, const int *ord
         put_into_set(kept.ids(n), order[k]);
         reached += weight[order[k]];
     }
-    double left = reached * uniform(c.a.seed, 0, key.id(2 * n), key.id(2 * n + 1));
+    double left = reached * uniform(c.a.seed, key.id(3 * n), key.id(3 * n + 1), key.id(3 * n + 2));
     id.id(n) = order[0];
     for (int v = 0; v < V; v++) {
         if (!in_set(kept.ids(n), v)) continue;
@@ -237,23 +237,22 @@ void gpu::sample_forward(const Call &c) {
     launch(sample_fwd, z.rows(), threads_for(z.width()), 0, c, (const int *)order.p, weight.p);
 }
 
-// ------------------------------------------------------- append:  rows[at] = x, length = max(length, at + 1)
+// ------------------------------------------------------- append:  rows[at] = x
 // A thread has a column of a sequence, and writes its tokens in order: of two at one
 // position the last one stays.
 static __global__ void append_fwd(const __grid_constant__ Call c) {
-    const auto &[rows, length, x, at] = c.inputs<4>();
+    const auto &[rows, x, at] = c.inputs<3>();
     const int T = x.shape[1], T_max = rows.shape[1];
     const long block = (long)x.shape[2] * x.shape[3], b = element() / block, j = element() % block;
     if (b >= x.shape[0]) return;
     for (long t = b * T; t < (b + 1) * T; t++) {
         if (at.id(t) < 0 || at.id(t) >= T_max) continue;
         rows[(b * T_max + at.id(t)) * block + j] = x[t * block + j];
-        if (j == 0 && length.id(b) < at.id(t) + 1) length.id(b) = at.id(t) + 1;
     }
 }
 
 void gpu::append_forward(const Call &c) {
-    const Shape &x = c.in[2].shape;
+    const Shape &x = c.in[1].shape;
     launch(append_fwd, blocks_for((long)x[0] * x[2] * x[3]), per_block, 0, c);
 }
 

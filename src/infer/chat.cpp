@@ -24,15 +24,12 @@ Continuation stream(const Model &m, const Tokenizer &tokenizer, const std::vecto
         c.text += part;
         print(part);
     };
-    const Sequences added = generate(m, {prompt}, g, [&](int, int id) { push(words.push(id)); });
+    const Request request = {.prompt = prompt, .max_tokens = g.max_tokens, .stop = g.stop};
+    const auto added =
+        decode(m, {request}, {.sampling = g.sampling}, [&](int, int, int id) { push(words.push(id)); });
     push(words.finish());
-    c.cut = ended_by_context(m, prompt.size(), added[0].size(), g);
+    c.cut = added[0][0].end == End::context;
     return c;
-}
-
-// The last token that fits is sampled after the context is full.
-bool ended_by_context(const Model &m, size_t prompt, size_t added, const Generation &g) {
-    return prompt + added > (size_t)m.c.context && added < (size_t)g.max_tokens;
 }
 
 // ------------------------------------------------------------------------------------- [3] a conversation

@@ -18,7 +18,6 @@ struct Continuation {
 };
 Continuation stream(const Model &, const Tokenizer &, const std::vector<int> &prompt, const Generation &,
                     const Print &print);
-bool ended_by_context(const Model &, size_t prompt, size_t added, const Generation &);   // numbers of tokens
 
 // A conversation in a model's template. When it no longer fits into the context, its oldest turns go.
 class Chat {

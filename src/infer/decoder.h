@@ -1,26 +1,67 @@
-// decoder.h: caches, prefill, decode, samplers.
+// decoder.h: caches, prefill, decode; many questions answered side by side.
 #pragma once
 #include <functional>
 
 #include "deepseek.h"
 #include "src/text/corpus.h"
 
-struct Decoder {                     // B sequences that grow at their own pace
+struct EveryToken {                  // what feed() tells of each of its tokens, where it is asked to
+    bool hidden = false, routing = false;
+    Tensor h = {};                                       // (B,longest,d)
+    std::vector<Sequences> experts = {};                 // [router][slot]: K_r of each token
+};
+
+// B slots, each a sequence that grows at its own pace. Slots are freed and used again while others go on: how
+// much of a slot counts is its length alone, what lies behind that is never read.
+struct Decoder {
     const Model &m;
     int B, T_max;
     Caches caches;
     std::vector<int> length;                             // tokens seen by each
+    Tensor h;                                            // (B,d): hidden state after each one's last token
     Decoder(const Model &, int B, int T_max);
-    // Feeds tokens, as many as each sequence has (none is fine), and returns the logits
-    // after each one's last (B,V).
-    Tensor feed(const Sequences &tokens, int chunk = 64);
+    // Feeds tokens, as many as each slot has (none is fine), and returns h, which no later feed changes.
+    Tensor feed(const Sequences &tokens, int chunk = 64, EveryToken * = nullptr);
+    Tensor logits(const Tensor &h) const;                // (...,d) -> (...,V)
+    void rollback(int slot, int length);                 // forgets all tokens from there on; then feed it
+    void free(int slot) { rollback(slot, 0); }
+    void fork(int from, int to) { take(*this, from, to); }
+    void take(const Decoder &, int from, int to);        // what a slot, here or elsewhere, has seen: copied
 };
+
+// A question: a prompt, and how many answers. The random numbers of an answer are named (question, sample,
+// position), so that it says the same wherever and beside whomever it is decoded.
+struct Request {
+    std::vector<int> prompt;
+    int samples = 1, question = 0;
+    int max_tokens = 200;
+    std::vector<int> stop = {};                          // each ends an answer
+};
+struct DecodeOptions {
+    Sampling sampling = {};
+    int slots = 64;                                      // answers side by side
+    bool logp = false, kept = false, routing = false;    // what is recorded for training
+};
+enum class End { stop, max_tokens, context };
+struct Answer {
+    std::vector<int> ids = {};                           // the last may be a stop token
+    End end = End::stop;
+    std::vector<real> logp = {};                       // of ids, under the sampler: temperature, top-k, top-p
+    std::vector<int> kept = {};                          // (ids,ceil(V/32)): what the sampler chose among
+    Sequences experts = {};          // [router]: K_r of each token that was read: prompt and ids but the last
+    std::vector<int> text() const;                       // ids without the stop token
+};
+// Answers every request, slot by slot as they become free; a prompt is computed once for all its samples.
+// Calls on_token(request, sample, id) as they come, not for a stop token. Returns [request][sample].
+std::vector<std::vector<Answer>> decode(const Model &, const std::vector<Request> &, const DecodeOptions &,
+                                        const std::function<void(int, int, int)> &on_token = {});
+
 struct Generation {
     Sampling sampling;
     int max_tokens = 200;
     std::vector<int> stop;
 };
-// Continues each prompt; calls on_token(sequence, id) as they come. Returns what was
-// added, without the stop token.
+// Continues each prompt once, as questions 0, 1, ...; calls on_token(prompt, id) as they come. Returns what
+// was added, without the stop token.
 Sequences generate(const Model &, const Sequences &prompts, const Generation &,
                    const std::function<void(int, int)> &on_token = {});

@@ -343,8 +343,8 @@ static Rows measure_cache(const Subject &s) {
         const Decoder decoder(s.model, 1, s.length);
         double numbers = 0;
         for (const LayerCache &layer : decoder.caches.layers)
-            for (const Cache *cache : {&layer.latent, &layer.k, &layer.v})
-                if (cache->rows) numbers += (double)cache->rows.s->n / s.length;
+            for (const Tensor *cache : {&layer.latent, &layer.k, &layer.v})
+                if (*cache) numbers += (double)cache->s->n / s.length;
         add("allocated", c, numbers);
         const double held = (double)(pool_report(*device).held_bytes - before) / s.length;
         rows.push_back({"the pool's blocks", {NAN, NAN, held, NAN, NAN}});       // powers of two
@@ -371,7 +371,7 @@ static Rows measure_cache(const Subject &s) {
 static std::vector<int> most_likely(const Model &m, const Tensor &h) {
     const long n = h.shape.rows();
     const Tensor logits = matmul(reshape(h, {n, m.c.d}), m.output_head());
-    return int_values(sample(logits, zero_ints({n, 2}), {.temperature = 0}).id);
+    return int_values(sample(logits, zero_ints({n, 3}), {.temperature = 0}).id);
 }
 
 // Module k says at position i what the trunk will say k tokens later, both reading the text as it is.

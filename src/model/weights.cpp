@@ -102,6 +102,7 @@ Model build(const Config &c) {
         const char *kept = names.insert(name).first->c_str();
         w = zeros(spec.shape, kept);
         w.s->precision = spec.precision;
+        w.s->keeps = true;
         if (trained(spec.group)) parameter(w, kept);
     });
     return m;
@@ -180,9 +181,7 @@ long freeze(Model &m, const std::vector<std::string> &patterns) {
 
 // What decoding remembers: the latent and the rotary key (MLA), or keys and values.
 Caches make_caches(const Config &c, int B, int T_max) {
-    const auto cache = [&](int n, int width) {
-        return Cache{zeros({B, T_max, n, width}, "cache"), zero_ints({B}, "length")};
-    };
+    const auto cache = [&](int n, int width) { return zeros({B, T_max, n, width}, "cache"); };
     Caches caches;
     for (int l = 0; l < c.n_layers; l++) {
         if (c.attention == Attention::MLA) caches.layers.push_back({.latent = cache(1, c.d_c + c.d_hR)});

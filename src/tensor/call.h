@@ -68,6 +68,8 @@ struct Call {
     int op = 0, n_in = 0, n_out = 0;
     View in[max_inputs], out[max_outputs], din[max_inputs], dout[max_outputs];
     Attr a;
+    Panels *panels = nullptr;                          // where in[1], a weight, keeps them; null: it does not
+    int version = 0;                                     // of that weight
     template <int n> BOTH const View (&inputs() const)[n] { return (const View(&)[n])in; }
     template <int n> BOTH const View (&outputs() const)[n] { return (const View(&)[n])out; }
     template <int n> BOTH const View (&input_gradients() const)[n] { return (const View(&)[n])din; }

@@ -51,8 +51,7 @@
     X(balance, "idx:2:-1<n -> w", "w_ti = a/T f, of the group of expert i", "a n T groups keep once") \
     X(sample, "z:2 key:1-2:any -> id kept", "id ~ softmax(z / temperature) over the kept",            \
       "temperature top_k top_p seed")                                                                 \
-    X(append, "rows!:4 length!:1:0<rows.1+1 x:4 at:1-4:-1<rows.1 ->",                                 \
-      "rows[at] = x, length = max(length, at + 1)", "")                                               \
+    X(append, "rows!:4 x:4 at:1-4:-1<rows.1 ->", "rows[at] = x", "")                                  \
     X(adamw, "W! m! v! dW norm2? ->", "one AdamW step", "lr beta1 beta2 eps decay clip step")         \
     X(sum_squares, "x total! ->", "total += sum x^2", "")                                             \
     X(scale_add, "y!:1-4:both x:1-4:both ->", "y = ay + bx", "a b")                                   \
@@ -165,8 +164,8 @@ struct Sampling {
     int top_k = 0, seed = 0;
 };
 struct Sampled { Tensor id, kept; };                     // (N), (N,ceil(V/32)): sets, as bits
-Sampled sample(In logits, In key, const Sampling &);     // (N,V), (N,2) = (row, position)
-void append(In rows, In length, In x, In at);            // (B,T_max,n,d), (B), (B,T,n,d), (B,T): -1 nowhere
+Sampled sample(In logits, In key, const Sampling &);     // (N,V), (N,3) = (question, sample, position)
+void append(In rows, In x, In at);                       // (B,T_max,n,d), (B,T,n,d), (B,T): -1 nowhere
 struct AdamW {
     double lr = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, decay = 0, clip = 0;
     int step = 1;

@@ -127,6 +127,15 @@ static void keep_or_impose_choices(int op, const Tensor *out, int n_out) {
     }
 }
 
+// Panels are kept while nothing learns. Where something does, a weight is another one in the next step, and
+// their memory is better spent.
+static void offer_panels(Call &c, const Tensor &W) {
+    if (!W || !W.s->keeps) return;
+    if (recording) return drop_panels(W.s);
+    c.panels = &W.s->panels;
+    c.version = version_of(W);
+}
+
 void apply(int op, std::initializer_list<Tensor> in, std::initializer_list<Tensor> out, const Attr &a) {
     assert(in.size() <= max_inputs && out.size() <= max_outputs);
     Call c;
@@ -144,6 +153,7 @@ void apply(int op, std::initializer_list<Tensor> in, std::initializer_list<Tenso
         if (!*t.s->name) t.s->name = ops[op].name;
         c.out[c.n_out++] = t.view();
     }
+    if (in.size() > 1) offer_panels(c, in.begin()[1]);
     if (ops[op].inout && recording && differentiable)
         fail(cat(ops[op].name, ": writes in place, and an input wants a gradient: not while recording"));
     run(c, false);

@@ -49,12 +49,18 @@ Tensor &Tensor::operator=(Tensor other) {
     return *this;
 }
 
+void drop_panels(Storage *s) {
+    if (s->panels.p) s->home->give(s->panels.p, s->panels.n * sizeof(real));
+    s->panels = {};
+}
+
 static void release(Storage *s) {
     if (!s || --s->refs) return;
     const size_t size = s->type == REALS ? sizeof(real) : sizeof(int);
     if (s->owner) release(s->owner);
     else s->home->give(s->data, s->n * size);
     if (s->grad) s->home->give(s->grad, s->n * sizeof(real));
+    drop_panels(s);
     s->magic = 0;
     delete s;
 }
@@ -76,6 +82,7 @@ static Tensor alias(const Tensor &t, void *data) {
     s->data = data;
     s->grad = nullptr;
     s->owner = t.s;
+    s->panels = {};
     s->wants_grad = false;
     t.s->refs++;
     return Tensor(s, t.shape);
@@ -144,6 +151,15 @@ real item(const Tensor &t) {
 void copy_into(const Tensor &to, const Tensor &from) {
     assert(to.shape == from.shape && to.s->type == from.s->type);
     device->copy(to.s->data, from.s->data, from.s->n * (from.s->type == REALS ? sizeof(real) : sizeof(int)));
+    version_of(to)++;
+}
+
+// Rows as long as the last size, of the flattened tensors.
+void copy_rows(const Tensor &to, long to_row, const Tensor &from, long from_row, long n) {
+    const size_t row = to.shape.width() * sizeof(real);
+    assert(to.shape.width() == from.shape.width() && to.s->type == REALS && from.s->type == REALS);
+    assert(to_row + n <= to.shape.rows() && from_row + n <= from.shape.rows());
+    device->copy((char *)to.s->data + to_row * row, (char *)from.s->data + from_row * row, n * row);
     version_of(to)++;
 }
 

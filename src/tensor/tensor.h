@@ -35,6 +35,13 @@ std::ostream &operator<<(std::ostream &, const Shape &);
 
 struct Device;
 
+struct Panels {                      // a weight in the order in which a fast product reads it
+    real *p = nullptr;
+    long n = 0;
+    Shape of;
+    int version = 0;                 // of the weight that they were made from
+};
+
 struct Storage {                     // a block from its device's pool; goes back to it with its last handle
     uint32_t magic = 0xDEE95EEC;     // a debugger can tell a tensor from garbage
     int refs = 0;                    // handles belong to one thread
@@ -48,6 +55,8 @@ struct Storage {                     // a block from its device's pool; goes bac
     bool frozen = false;             // nothing moves it, not even what is no gradient
     Precision precision = f32;       // of a weight's products
     int version = 0;                 // raised by every in-place action; backward refuses what changed since
+    bool keeps = false;              // a weight: fast kernels keep its panels from token to token
+    Panels panels;
     const char *name = "";           // the weight's name, or the op that made it
 };
 
@@ -106,6 +115,8 @@ void assign(const Tensor &, const std::vector<real> &values);        // overwrit
 real item(const Tensor &);                               // of a scalar; waits for the device
 Tensor clone(const Tensor &);                            // a new block, off the tape
 void copy_into(const Tensor &to, const Tensor &from);    // equal shapes, same device
+void copy_rows(const Tensor &to, long to_row, const Tensor &from, long from_row, long n);   // same device
+void drop_panels(Storage *);
 Tensor reshape(const Tensor &, const Shape &);           // the same block, gradient and all
 Tensor detach(const Tensor &);                           // the same numbers, nothing flows back
 Tensor gradient(const Tensor &);                         // the gradient as a tensor (an alias)

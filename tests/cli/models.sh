@@ -478,7 +478,7 @@ tensors op.in "x:F32:2,2:$four" "G:F32:2:$zero$zero"
 op "'G'" rmsnorm
 tensors op.in "x:F32:0,2:"
 op "empty" softmax
-tensors op.in "z:F32:1,2:$zero$zero" "key:I32:1,2:$zero$zero"
+tensors op.in "z:F32:1,2:$zero$zero" "key:I32:1,3:$zero$zero$zero"
 op "top_p" sample --set top_p=0
 op "temperature" sample --set temperature=nan
 tensors op.in "h:F32:1,2:$zero$zero" "W:F32:2,2:$four" "ids:I32:1:$zero" "allowed:I32:2:$one$zero"

@@ -31,6 +31,9 @@ Logits logits_of(const Tensor &logits, int b) {
     return Logits(all.begin() + b * V, all.begin() + (b + 1) * V);
 }
 
+// The logits after each one's last token.
+Tensor fed(Decoder &d, const Sequences &tokens, int chunk = 64) { return d.logits(d.feed(tokens, chunk)); }
+
 // After every token, as training sees it: the trunk without a cache.
 std::vector<Logits> full_forward(const Model &m, const std::vector<int> &tokens) {
     NoGrad off;
@@ -45,7 +48,7 @@ std::vector<Logits> full_forward(const Model &m, const std::vector<int> &tokens)
 std::vector<Logits> one_by_one(const Model &m, const std::vector<int> &tokens, int T_max) {
     Decoder d(m, 1, T_max);
     std::vector<Logits> list;
-    for (int id : tokens) list.push_back(logits_of(d.feed({{id}}), 0));
+    for (int id : tokens) list.push_back(logits_of(fed(d, {{id}}), 0));
     return list;
 }
 
@@ -103,7 +106,7 @@ TEST_CASE("decode: one token at a time gives the bits of a prefill in one piece"
         for (size_t n = 1; n <= tokens.size(); n++) {
             Decoder d(m, 1, 64);
             INFO(c.name, ", ", n, " tokens");
-            CHECK(logits_of(d.feed({std::vector<int>(tokens.begin(), tokens.begin() + n)}), 0) ==
+            CHECK(logits_of(fed(d, {std::vector<int>(tokens.begin(), tokens.begin() + n)}), 0) ==
                   decoded[n - 1]);
             CHECK(d.length[0] == (int)n);
         }
@@ -115,11 +118,11 @@ TEST_CASE("prefill: the size of its chunks changes no bit") {
         const Model m = random_model(c);
         const std::vector<int> tokens = random_ints(50, c.V, 1);
         Decoder whole(m, 1, 64);
-        const Logits expected = logits_of(whole.feed({tokens}), 0);
+        const Logits expected = logits_of(fed(whole, {tokens}), 0);
         for (int chunk : {1, 2, 3, 7, 8, 31, 32, 33}) {
             Decoder d(m, 1, 64);
             INFO(c.name, ", chunks of ", chunk);
-            CHECK(logits_of(d.feed({tokens}, chunk), 0) == expected);
+            CHECK(logits_of(fed(d, {tokens}, chunk), 0) == expected);
         }
     }
 }
@@ -130,8 +133,8 @@ TEST_CASE("prefill: the room in the cache changes no bit, with several blocks of
     const Model m = random_model(c);
     const std::vector<int> tokens = random_ints(150, c.V, 1);
     Decoder tight(m, 1, 150), roomy(m, 1, 200);
-    const Logits expected = logits_of(tight.feed({tokens}), 0);
-    CHECK(logits_of(roomy.feed({tokens}, 37), 0) == expected);
+    const Logits expected = logits_of(fed(tight, {tokens}), 0);
+    CHECK(logits_of(fed(roomy, {tokens}, 37), 0) == expected);
 }
 
 TEST_CASE("decode: a ragged batch is each sequence alone, to the bit") {
@@ -141,12 +144,12 @@ TEST_CASE("decode: a ragged batch is each sequence alone, to the bit") {
                                    random_ints(11, c.V, 4)};
         const Sequences next = {random_ints(5, c.V, 5), {}, random_ints(2, c.V, 6), random_ints(9, c.V, 7)};
         Decoder together(m, 4, 40);
-        const Tensor first = together.feed(prompts, 8), second = together.feed(next, 4);
+        const Tensor first = fed(together, prompts, 8), second = fed(together, next, 4);
         for (int b = 0; b < 4; b++) {
             Decoder alone(m, 1, 40);
             INFO(c.name, ", sequence ", b);
-            CHECK(logits_of(first, b) == logits_of(alone.feed({prompts[b]}), 0));
-            if (!next[b].empty()) CHECK(logits_of(second, b) == logits_of(alone.feed({next[b]}), 0));
+            CHECK(logits_of(first, b) == logits_of(fed(alone, {prompts[b]}), 0));
+            if (!next[b].empty()) CHECK(logits_of(second, b) == logits_of(fed(alone, {next[b]}), 0));
             CHECK(together.length[b] == (int)(prompts[b].size() + next[b].size()));
         }
     }
@@ -156,7 +159,7 @@ TEST_CASE("decode: what a sequence was fed does not leak into its neighbours") {
     const Model m = random_model(load_preset("v3-nano"));
     Decoder a(m, 2, 40), b(m, 2, 40);
     const std::vector<int> mine = random_ints(4, m.c.V, 1);
-    const Tensor x = a.feed({mine, random_ints(17, m.c.V, 2)}), y = b.feed({mine, random_ints(9, m.c.V, 3)});
+    const Tensor x = fed(a, {mine, random_ints(17, m.c.V, 2)}), y = fed(b, {mine, random_ints(9, m.c.V, 3)});
     CHECK(logits_of(x, 0) == logits_of(y, 0));
     CHECK(logits_of(x, 1) != logits_of(y, 1));
 }

@@ -510,7 +510,7 @@ def check_sample(args, folder, failures):
     """The kept set exactly, greedy exactly, and the frequencies of 30,000 draws within five standard
     deviations."""
     z, N = 1.5 * randn(13), 30000
-    keys = torch.stack([torch.arange(N, dtype=torch.int32), torch.full((N,), 5, dtype=torch.int32)], 1)
+    keys = torch.stack([torch.full((N,), 2), torch.arange(N), torch.full((N,), 5)], 1).int()
     for label, attributes in (
         ("all", {}),
         ("temperature", dict(temperature=0.7)),
@@ -552,19 +552,17 @@ def check_sample(args, folder, failures):
     "append",
     inputs=dict(
         rows=randn(2, 6, 1, 3),
-        length=torch.tensor([2, 0], dtype=torch.int32),
         x=randn(2, 3, 1, 3),
         at=torch.tensor([[2, 3, -1], [0, -1, 4]], dtype=torch.int32),
     ),
 )
-def _(rows, length, x, at):
-    rows, length = rows.clone(), length.clone()
+def _(rows, x, at):
+    rows = rows.clone()
     for b in range(2):
         for t in range(3):
             if at[b, t] >= 0:
                 rows[b, at[b, t]] = x[b, t]
-                length[b] = max(length[b], at[b, t] + 1)
-    return dict(rows=rows, length=length)
+    return dict(rows=rows)
 
 
 @case(

@@ -395,7 +395,7 @@ TEST_CASE("ops: the table knows what may be absent, is written in place, is save
     CHECK(ops[op_gather_rows].inputs == std::vector<std::string>{"x", "ids", "slot"});
     CHECK(ops[op_gather_rows].optional == 4);
     CHECK(ops[op_rmsnorm].saved == 2);
-    CHECK(ops[op_append].inout == 3);
+    CHECK(ops[op_append].inout == 1);
     CHECK(ops[op_adamw].inout == 7);
     for (int op = 0; op < n_ops; op++) {
         CHECK(ops[op].inputs.size() <= max_inputs);
