@@ -117,10 +117,10 @@ Evaluation evaluate(const Model &m, const std::vector<Examples> &batches,
     return e;
 }
 
-// ----------------------------------------------------------------------------------- [2] objectives on outputs
+// --------------------------------------------------------------------------------- [2] objectives on outputs
 // Side by side, as the unified paradigm has them; objectives.h says what they share. Where a paper writes pi,
-// the names here mean log pi of the sampled tokens, as the tensors do: logp, logp_old, logp_ref. Only logp and
-// the critic's V get a gradient; so on policy logp itself may stand in for logp_old.
+// the names here mean log pi of the sampled tokens, as the tensors do: logp, logp_old, logp_ref. Only logp
+// and the critic's V get a gradient; so on policy logp itself may stand in for logp_old.
 
 // x where it counts, 0 elsewhere: pick reads nothing else, and sends no gradient there.
 static Tensor counted(const Tensor &x, const Mask &mask) {
@@ -159,9 +159,9 @@ Tensor sft(const Tensor &logp, const Mask &mask, const Divisor &divisor) {
     return weighted_sum(counted(logp, mask), shares(mask, divisor), -1);                 // Math (6)(8)
 }
 
-// The margin is a sum over a pair's 2T tokens, with beta in front of the chosen and -beta of the rejected ones.
+// The margin is a sum over a pair's 2T tokens, with beta in front of the chosen and -beta of the rejected.
 // GC = beta sigmoid(-margin), with that sign. Math (14) prints it without beta, and with the margin of a
-// token; this is what (12) has for its derivative.                                              Math (13)(14)
+// token; this is what (12) has for its derivative.                                          Math (13)(14)
 Tensor dpo(const Tensor &logp, const Tensor &logp_ref, const Mask &mask, const DPO &o) {
     expect(mask.B % 2 == 0, "dpo: ", mask.B, " rows are no pairs of a chosen and a rejected output");
     std::vector<real> beta(mask.on.size());
@@ -186,11 +186,11 @@ static Tensor surrogate(const Tensor &rho, const Tensor &A, double eps) {
 // GC = rho A, or 0 where the clip binds; A on policy, where rho = 1.                           Math (16)-(18)
 Tensor ppo(const Tensor &logp, const Tensor &logp_old, const Tensor &A, const Mask &mask, const PPO &o) {
     const Tensor rho = unary(unary_exp, log_ratio(logp, detach(logp_old), mask));
-    return weighted_sum(surrogate(rho, counted(detach(A), mask), o.eps), shares(mask, o.divisor),
-                        -1);                                                                   // Math (1)(15)
+    const Tensor J = surrogate(rho, counted(detach(A), mask), o.eps);                    // Math (1)(15)
+    return weighted_sum(J, shares(mask, o.divisor), -1);
 }
 
-// 1/2 (V - returns)^2.                                                  [ours] the paper leaves it to PPO's own
+// 1/2 (V - returns)^2.                                              [ours] the paper leaves it to PPO
 Tensor critic(const Tensor &V, const Tensor &V_old, const Tensor &returns, const Mask &mask, double eps,
               const Divisor &divisor) {
     const Tensor target = counted(detach(returns), mask), v = counted(V, mask);
@@ -206,22 +206,22 @@ Tensor critic(const Tensor &V, const Tensor &V_old, const Tensor &returns, const
     return weighted_sum(loss, shares(mask, divisor));
 }
 
-// GC = rho A + beta (pi_ref / pi - 1), as PPO's where the clip binds; unbiased: + beta rho log(pi_ref / pi).
-//                                                                                              Math (19)-(21)
+// GC = rho A + beta (pi_ref / pi - 1), the first 0 where the clip binds.                     Math (19)-(21)
+// Unbiased: rho A + beta rho log(pi_ref / pi).
 Tensor grpo(const Tensor &logp, const Tensor &logp_old, const Tensor &logp_ref, const Tensor &A,
             const Mask &mask, const GRPO &o) {
     const Tensor kept = o.delta > 0 ? off_policy_masked(A, logp, logp_old, mask, o.delta) : A;
-    const Tensor rho = unary(unary_exp, log_ratio(logp, detach(logp_old), mask));                // V3.2 (6)
-    Tensor J = surrogate(rho, counted(kept, mask), o.eps);                               // Math (3), V3.2 (5)
+    const Tensor rho = unary(unary_exp, log_ratio(logp, detach(logp_old), mask));        // V3.2 (6)
+    Tensor J = surrogate(rho, counted(detach(kept), mask), o.eps);                       // Math (3), V3.2 (5)
     if (o.beta > 0) {
-        Tensor D = unary(unary_k3, log_ratio(detach(logp_ref), logp, mask));                     // Math (4)
+        Tensor D = unary(unary_k3, log_ratio(detach(logp_ref), logp, mask));             // Math (4)
         if (o.kl == KL::unbiased) D = mul(rho, D);                                       // V3.2 (7)
         J = sub(J, times(D, o.beta));
     }
     return weighted_sum(J, shares(mask, o.divisor), -1);
 }
 
-// -------------------------------------------------------------------------- [3] on the host: masks, advantages
+// ------------------------------------------------------------------------ [3] on the host: masks, advantages
 // Nothing here is differentiated.
 Mask::Mask(const Tensor &mask) : B(mask.shape[0]), T(mask.shape[1]) {
     std::vector<int> at;

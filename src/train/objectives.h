@@ -1,11 +1,11 @@
 // objectives.h: what a policy learns from outputs o of questions q, as functions of their log-probabilities.
 //
 // The methods are one formula, the unified paradigm of DeepSeekMath:
-//     grad J = E[ 1/|o| sum_t GC grad log pi(o_t | q, o_<t) ]                                         Math (5)
+//     grad J = E[ 1/|o| sum_t GC grad log pi(o_t | q, o_<t) ]                                      Math (5)
 // They differ in where outputs come from (data source), in what rewards them, and so in the gradient
 // coefficient GC. None of them is written down as a gradient: each is a loss, -J, and the tape gives GC.
-// Tensors are (B,T): B outputs in T places, with prompts and padding in some of them. A mask says which places
-// count. What stands in the others is never read: NaN there reaches neither loss nor gradient.
+// Tensors are (B,T): B outputs in T places, with prompts and padding in some of them. A mask says which
+// places count. What stands in the others is never read: NaN there reaches neither loss nor gradient.
 //
 // What it is not: it knows no model, no sampler and no reward model. logp comes from the op of that name.
 #pragma once
@@ -21,10 +21,10 @@ struct Mask {                        // made on the host, with the batch
 };
 
 // By what the terms of output i are divided; the batch stands for E and 1/G. Each has its bias:
-//   sequence   B |o_i|        as printed: an output's tokens share one vote, so what is long weighs less by token,
+//   sequence   B |o_i|        as printed: an output's tokens share one vote, each of a long one's has less;
 //                             short right and long wrong outputs are favoured
-//   token      sum of |o_i|   by token all weigh the same, a long output more as a whole; a batch's divisor depends
-//                             on its lengths, so the parts of a batch do not add up to it
+//   token      sum of |o_i|   by token all weigh the same, a long output more as a whole; the divisor depends
+//                             on the lengths of a batch, so its parts do not add up to it
 //   constant   B L            neither: a sum over tokens, and nothing but its scale depends on L (0: T)
 enum class Length { sequence, token, constant };
 struct Divisor {
@@ -42,8 +42,8 @@ struct DPO {
 };
 Tensor dpo(const Tensor &logp, const Tensor &logp_ref, const Mask &, const DPO & = {});  // Math (12)
 
-// PPO's two losses, of the policy and of its critic V, which sees what stands before token t. With eps a value
-// is held within eps of V_old where that makes the loss larger.
+// PPO's two losses, of the policy and of its critic V, which sees what stands before token t. With eps a
+// value is held within eps of V_old where that makes the loss larger.
 struct PPO {
     double eps = 0.2;
     Divisor divisor = {};

@@ -1,6 +1,6 @@
-// objectives.cpp: the objectives on outputs. Each is typed once more in plain loops, as its published gradient:
-// a coefficient GC by token, times a share of the whole; gradients are held against differences; and what a
-// paper says of an expectation is computed as one, over all outputs of a small tree.
+// objectives.cpp: the objectives on outputs. Each is typed once more in plain loops, as its published
+// gradient: a coefficient GC by token, times a share of the whole; gradients are held against differences;
+// and what a paper says of an expectation is computed as one, over all outputs of a small tree.
 //
 //   [1] tools   [2] closed forms   [3] gradients   [4] what is never read, what overflows   [5] clip, lengths
 //   [6] advantages   [7] exact expectations   [8] CPU and CUDA
@@ -14,7 +14,7 @@ namespace {
 constexpr int B = 6, T = 7;
 const real nothing = std::numeric_limits<real>::quiet_NaN();
 
-// Outputs of 5, 1, 3, 7, 2 and 4 tokens behind prompts of different lengths, one with a gap (what a tool said).
+// Outputs of 5, 1, 3, 7, 2 and 4 tokens behind prompts of different lengths, one with a gap (of a tool).
 const std::vector<real> ragged = {0, 0, 1, 1, 1, 1, 1,    // the whole rest
                                   0, 0, 0, 1, 0, 0, 0,    // one token
                                   0, 1, 1, 1, 0, 0, 0,    // padding
@@ -32,15 +32,26 @@ Tensor spoilt(const Tensor &x, const char *name) {
     return from(v, x.shape, name);
 }
 
-// Log-ratios around -0.5, -0.1, 0.1 and 0.5: on all sides of a clip with eps 0.2, and far from its corners.
+// Log-ratios of -0.5, -0.1, 0.1 and 0.5, almost: on all sides of a clip with eps 0.2 and far from its
+// corners; and their means, over 1 to 7 tokens, are far from delta.
+constexpr double delta = 0.314;
 Tensor beside(const Tensor &logp, const char *name, uint64_t seed) {
     std::vector<real> v = values(logp);
     const std::vector<int> which = random_ints(v.size(), 4, seed);
     const std::vector<real> wobble = values(randn(logp.shape, "wobble", seed));
     const double around[] = {-0.5, -0.1, 0.1, 0.5};
     for (size_t j = 0; j < v.size(); j++)
-        v[j] -= (real)(around[which[j]] + 0.05 * std::tanh((double)wobble[j]));
+        v[j] -= (real)(around[which[j]] + 0.005 * std::tanh((double)wobble[j]));
     return from(v, logp.shape, name);
+}
+
+// Outputs 1 and 4 are much less likely than they were.
+Tensor abandoned(const Tensor &logp, const Tensor &old) {
+    std::vector<real> v = values(old);
+    const std::vector<real> p = values(logp);
+    for (int i : {1, 4})
+        for (int t = 0; t < T; t++) v[i * T + t] = p[i * T + t] + (real)0.5;
+    return from(v, old.shape, "old");
 }
 
 struct Drawn {                                        // random, of the shape above
@@ -50,9 +61,11 @@ struct Drawn {                                        // random, of the shape ab
         const auto made = [&](const char *name, uint64_t s) { return randn({B, T}, name, 10 * seed + s); };
         const Tensor p = made("logp", 1);
         logp = spoilt(p, "logp");
-        old = spoilt(beside(p, "old", 10 * seed + 2), "logp_old");
+        old = spoilt(abandoned(p, beside(p, "old", 10 * seed + 2)), "logp_old");
         ref = spoilt(beside(p, "ref", 10 * seed + 3), "logp_ref");
-        A = spoilt(away_from_zero({B, T}, "A", 10 * seed + 4), "A");
+        std::vector<real> a = values(away_from_zero({B, T}, "A", 10 * seed + 4));
+        a[1 * T + 3] = -1, a[4 * T + 1] = -1, a[4 * T + 2] = 1;      // in these outputs, both signs
+        A = spoilt(from(a, {B, T}, "A"), "A");
         V = spoilt(made("V", 5), "V");
         V_old = spoilt(beside(V, "V_old", 10 * seed + 6), "V_old");
         returns = spoilt(made("returns", 7), "returns");
@@ -104,12 +117,12 @@ const std::vector<Divisor> divisors = {
     {Length::sequence, 0}, {Length::token, 0}, {Length::constant, 0}, {Length::constant, 20}};
 
 // How far the policy has left output i behind, and whether V3.2 leaves it out then.
-bool left_out(const Drawn &x, int i, double A, double delta) {
+bool left_out(const Drawn &x, int i, double A, double limit) {
     Numbers p(x.logp), old(x.old);
     double sum = 0;
     for (int t = 0; t < T; t++)
         if (x.mask.at(i, t)) sum += old(i, t) - p(i, t);
-    return delta > 0 && A < 0 && sum / x.mask.length(i) > delta;
+    return limit > 0 && A < 0 && sum / x.mask.length(i) > limit;
 }
 
 double softened(double x) { return 1 / (1 + std::exp(-x)); }
@@ -204,14 +217,14 @@ TEST_CASE("objective grpo: GC is rho A and the pull to the reference, with every
     for (const Divisor &d : divisors)
         for (KL kl : {KL::k3, KL::unbiased})
             for (double beta : {0.0, 0.04, 3.0})
-                for (double delta : {0.0, 0.05}) {
-                    const GRPO o = {0.2, beta, delta, kl, d};
+                for (double limit : {0.0, delta}) {
+                    const GRPO o = {0.2, beta, limit, kl, d};
                     const Value v = sum_over(x.mask, d, [&](int i, int t) {
                         const double a = A(i, t), rho = std::exp(p(i, t) - old(i, t));
                         const double log_x = ref(i, t) - p(i, t);
                         double D = std::exp(log_x) - log_x - 1, GC = beta * (std::exp(log_x) - 1);
                         if (kl == KL::unbiased) D *= rho, GC = beta * rho * log_x;
-                        const bool out = left_out(x, i, a, delta);
+                        const bool out = left_out(x, i, a, limit);
                         masked += out;
                         if (out) return JandGC(-beta * D, GC);
                         const bool binds = a > 0 ? rho > 1.2 : rho < 0.8;
@@ -220,10 +233,10 @@ TEST_CASE("objective grpo: GC is rho A and the pull to the reference, with every
                     });
                     check_form([&] { return grpo(x.logp, x.old, x.ref, x.A, x.mask, o); }, x.logp, v);
                 }
-    CHECK(masked > 0);
+    CHECK(masked >= 2 * 3 * 4 * 2);                      // those of `abandoned`, of every setting
 }
 
-// ---------------------------------------------------------------------------------------------- [3] gradients
+// --------------------------------------------------------------------------------------------- [3] gradients
 // In double, worst measured: 3e-10.
 TEST_CASE("objective gradients: of every objective with every switch") {
     const Drawn x(2);
@@ -237,8 +250,8 @@ TEST_CASE("objective gradients: of every objective with every switch") {
         for (double eps : {0.0, 0.2})
             check_gradient([&] { return critic(x.V, x.V_old, x.returns, x.mask, eps, d); }, {x.V});
         for (KL kl : {KL::k3, KL::unbiased})
-            for (double delta : {0.0, 0.05}) {
-                const GRPO o = {0.2, 0.7, delta, kl, d};
+            for (double limit : {0.0, delta}) {
+                const GRPO o = {0.2, 0.7, limit, kl, d};
                 check_gradient([&] { return grpo(x.logp, x.old, x.ref, x.A, x.mask, o); }, {x.logp});
             }
     }
@@ -264,7 +277,7 @@ TEST_CASE("objective padding: NaN where nothing counts changes no bit; NaN where
         return from(v, t.shape, "cleared");
     };
     const Tensor p = cleared(x.logp), old = cleared(x.old), ref = cleared(x.ref), A = cleared(x.A);
-    const GRPO o = {0.2, 0.3, 0.05, KL::unbiased, {}};
+    const GRPO o = {0.2, 0.3, delta, KL::unbiased, {}};
     const auto with_nan = [&] { return grpo(x.logp, x.old, x.ref, x.A, x.mask, o); };
     const auto without = [&] { return grpo(p, old, ref, A, x.mask, o); };
     CHECK(same_bits(with_nan(), without()));
@@ -279,8 +292,8 @@ TEST_CASE("objective padding: NaN where nothing counts changes no bit; NaN where
     CHECK(std::isnan(item(sft(bad, x.mask))));
     CHECK(std::isnan(item(ppo(bad, x.old, x.A, x.mask))));
     CHECK(std::isnan(item(dpo(bad, x.ref, x.mask))));
-    for (double delta : {0.0, 0.05})
-        CHECK(std::isnan(item(grpo(bad, x.old, x.ref, x.A, x.mask, {0.2, 0.3, delta, KL::k3, {}}))));
+    for (double limit : {0.0, delta})
+        CHECK(std::isnan(item(grpo(bad, x.old, x.ref, x.A, x.mask, {0.2, 0.3, limit, KL::k3, {}}))));
 }
 
 TEST_CASE("objective on policy: logp itself may be logp_old, and gets the same gradient") {
@@ -305,7 +318,7 @@ TEST_CASE("objective overflow: probabilities that are hopelessly apart give numb
         }
 }
 
-// ------------------------------------------------------------------------------------------ [5] clip, lengths
+// ----------------------------------------------------------------------------------------- [5] clip, lengths
 TEST_CASE("objective clip: binds above for A > 0 and below for A < 0, never at the other two corners") {
     const Mask mask(from(std::vector<real>{1}, {1, 1}, "mask"));
     const Tensor old = zeros({1, 1});
@@ -359,7 +372,7 @@ TEST_CASE("objective off-policy mask: whole outputs, only bad ones, and the mean
     CHECK(same_bits(off_policy_masked(A, logp, old, mask, 0.2), A));
 }
 
-// --------------------------------------------------------------------------------------------- [6] advantages
+// -------------------------------------------------------------------------------------------- [6] advantages
 TEST_CASE("objective advantages: by group, population spread, none where rewards do not differ") {
     const Tensor reward = from(std::vector<real>{1, 5, 0, 5, 2, 5}, {B}, "reward");
     const Tensor group = from(std::vector<int>{0, 7, 0, 7, 0, 7}, {B}, "group");
@@ -378,8 +391,7 @@ TEST_CASE("objective advantages: by group, population spread, none where rewards
     CHECK(same_bits(outcome_advantages(tenths, group, mask), zeros({B, T})));
 }
 
-// Output 0 has all steps right, output 1 all wrong; normalised alone each would be 0 / 0. Output 2 is another
-// question's.
+// Output 0 has all steps right, output 1 all wrong: alone each would be 0 / 0. Output 2 is another question's.
 TEST_CASE("objective process advantages: one pool a question, what is still to come, 0 after the last step") {
     const real no = nothing;
     const Tensor reward = from(std::vector<real>{no, no, no, 1,  no, 1,  no,  // two steps, then a token
@@ -416,8 +428,8 @@ TEST_CASE("objective gae: the sum of what follows, discounted, over the tokens t
                     const bool last = t + l + 1 == at.size();
                     const double KL = beta > 0 ? beta * (old(i, now) - ref(i, now)) : 0;
                     const double next = last ? 0 : V(i, at[t + l + 1]);
-                    const double delta = (last ? R(i) : 0) - KL + gamma * next - V(i, now);
-                    A(i, at[t]) += std::pow(gamma * lambda, l) * delta;
+                    const double missed = (last ? R(i) : 0) - KL + gamma * next - V(i, now);
+                    A(i, at[t]) += std::pow(gamma * lambda, l) * missed;
                 }
                 returns(i, at[t]) = A(i, at[t]) + V(i, at[t]);
             }
@@ -427,9 +439,9 @@ TEST_CASE("objective gae: the sum of what follows, discounted, over the tokens t
     }
 }
 
-// -------------------------------------------------------------------------------------- [7] exact expectations
-// A policy over a tree: of three tokens the first ends an output, which has at most three. The policy is a table
-// of logits, one row for each of the 7 beginnings; all outputs are listed, with the beginnings they pass.
+// ------------------------------------------------------------------------------------ [7] exact expectations
+// A policy over a tree: of three tokens the first ends an output, which has at most three. The policy is a
+// table of logits, one row for each of the 7 beginnings; all outputs are listed, with what they pass.
 namespace {
 constexpr int V = 3, depth = 3, states = 7, unknowns = states * V;
 struct Tree {
@@ -481,7 +493,7 @@ struct Policy {                                          // log pi(a | s), and w
                 v[i * depth + t] = (real)log_pi(tree.passed[outputs[i]][t], tree.outputs[outputs[i]][t]);
         return from(v, {(long)outputs.size(), depth}, "logp");
     }
-    // sum_i weight_i sum_t g_it grad log pi(o_it): grad log pi(a | s) by the logit of b is 1[a = b] - pi(b | s).
+    // sum_i weight_i sum_t g_it grad log pi(o_it); of log pi(a | s), by the logit of b: 1[a = b] - pi(b | s).
     std::vector<double> pulled_back(const std::vector<int> &outputs, const std::vector<double> &weight,
                                     Numbers g) {
         std::vector<double> dlogits(unknowns, 0);
@@ -582,7 +594,7 @@ TEST_CASE(
     CHECK(relative_error(expected_gradient(true), exact) > 0.01);
 }
 
-// ------------------------------------------------------------------------------------------- [8] CPU and CUDA
+// ------------------------------------------------------------------------------------------ [8] CPU and CUDA
 TEST_CASE("objective parity: all of them pass on the device checked") {
     if (!cuda_device.kernels) return;
     const Restored keep(device);
@@ -596,7 +608,7 @@ TEST_CASE("objective parity: all of them pass on the device checked") {
         run([&] { return ppo(x.logp, x.old, x.A, x.mask, {0.2, d}); }, x.logp);
         run([&] { return critic(x.V, x.V_old, x.returns, x.mask, 0.2, d); }, x.V);
         for (KL kl : {KL::k3, KL::unbiased}) {
-            const GRPO o = {0.2, 0.7, 0.05, kl, d};
+            const GRPO o = {0.2, 0.7, delta, kl, d};
             run([&] { return grpo(x.logp, x.old, x.ref, x.A, x.mask, o); }, x.logp);
         }
     }
