@@ -237,7 +237,7 @@ TEST_CASE("objective grpo: GC is rho A and the pull to the reference, with every
 }
 
 // --------------------------------------------------------------------------------------------- [3] gradients
-// In double, worst measured: 3e-10.
+// Worst measured in double: 1.0e-11.
 TEST_CASE("objective gradients: of every objective with every switch") {
     const Drawn x(2);
     const Tensor reward = from(std::vector<real>{1, 0, 0.5, -1, 0, 2}, {B}, "reward");
@@ -391,7 +391,7 @@ TEST_CASE("objective advantages: by group, population spread, none where rewards
     CHECK(same_bits(outcome_advantages(tenths, group, mask), zeros({B, T})));
 }
 
-// Output 0 has all steps right, output 1 all wrong: alone each would be 0 / 0. Output 2 is another question's.
+// Output 0 has all steps right, output 1 all wrong: alone each would be 0 / 0. Output 2 belongs elsewhere.
 TEST_CASE("objective process advantages: one pool a question, what is still to come, 0 after the last step") {
     const real no = nothing;
     const Tensor reward = from(std::vector<real>{no, no, no, 1,  no, 1,  no,  // two steps, then a token
@@ -512,6 +512,7 @@ Mask mask_of(const Tree &tree, const std::vector<int> &outputs) {
         for (int t = 0; t < depth; t++) on.push_back(t < (int)tree.outputs[o].size());
     return Mask(from(on, {(long)outputs.size(), depth}, "mask"));
 }
+// Worst measured in double: 4.2e-15.
 constexpr double exact_bar = in_double ? 1e-12 : 1e-5;
 }  // namespace
 
