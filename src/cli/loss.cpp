@@ -186,7 +186,7 @@ const std::vector<Objective> objectives = {
      "Math 3-4, 19-21; V3.2 5-9",
      "a group of outputs of the policy for each question",
      "a reward model or a rule, by output or by step",
-     "rho A (0 where the clip binds) + beta (pi_ref / pi - 1); unbiased: + beta rho log(pi_ref / pi)",
+     "rho A (0 where clip or delta bind) + beta (pi_ref / pi - 1); unbiased: + beta rho log(pi_ref / pi)",
      "-sum w (min(rho A, clip(rho) A) - beta D), D = exp(x) - x - 1, x = logp_ref - logp; unbiased: rho D",
      {"logp", "logp_old", "mask", "logp_ref?", "A?", "reward?", "group?"},
      {"loss", "dlogp", "A?"},

@@ -71,11 +71,11 @@ Tensor grpo(const Tensor &logp, const Tensor &logp_old, const Tensor &logp_ref, 
 Tensor outcome_advantages(const Tensor &reward, const Tensor &group, const Mask &, bool by_spread = true);
 // reward (B,T): of the step that ends at this token, NaN where none does.
 Tensor process_advantages(const Tensor &reward, const Tensor &group, const Mask &, bool by_spread = true);
-// A, with 0 for outputs that did badly and that the policy has left behind by more than delta.  V3.2 (8)(9)
+// A, with 0 for outputs that did badly and that the policy has left behind by more than delta.
 Tensor off_policy_masked(const Tensor &A, const Tensor &logp, const Tensor &logp_old, const Mask &,
                          double delta);
 
-// (B) -> (B,T): the reward at the last token, beta times the distance from pi_ref off at each.      Math (2)
+// (B) -> (B,T): the reward at the last token, beta times the distance from pi_ref off at each.
 Tensor token_rewards(const Tensor &reward, const Tensor &logp_old, const Tensor &logp_ref, const Mask &,
                      double beta);
 struct Estimates { Tensor A, returns; };

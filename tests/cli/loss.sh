@@ -75,7 +75,6 @@ holds "ppo: what the critic missed" "$(number y dvalues 0) $(number y dvalues 2)
 batch steps "$logp" "$mask" "$old" "$ref" reward:2,2:"nan 1 -1 1" "$group"
 accepted grpo --in steps --out y
 holds "grpo: rewards by step, from the last one back" "$(number y A 0) $(number y A 2) $(number y A 3)" = "1 -1 0"
-accepted grpo $io --device checked
 
 # ------------------------------------------------------------------------------------------------------ refused
 refused "of which objective"

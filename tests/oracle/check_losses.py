@@ -1,6 +1,7 @@
 """Every objective of `deepseek loss --list`, with every switch, against PyTorch's autograd in double: loss, gradients,
 advantages and returns. The formulas are the papers', written with torch for one output after another, on its tokens
-alone; the masks are ragged, and where they are 0 our program is given NaN.
+alone; the masks are ragged, and where they are 0 our program is given NaN. GRPO also against TRL, an implementation
+that we did not write: its trainer's loss, V3.2's switches included, on the same log-probabilities.
 
 Tolerances are relative to the largest number of the tensor. Measured worst: 5e-7 (float32 has 6e-8 a rounding).
 """
@@ -9,10 +10,12 @@ import itertools
 import json
 import pathlib
 import tempfile
+from unittest.mock import MagicMock
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from trl import GRPOTrainer
 
 from common import deepseek, device_options, error, options, verdict
 
@@ -47,7 +50,7 @@ class Batch:
         """One tensor by output -> (B,T), 0 where nothing counts."""
         x = torch.zeros(self.B, self.T, dtype=torch.float64)
         for i, part in enumerate(parts):
-            x[i, self.mask[i] > 0] = part.detach()
+            x[i, self.mask[i] > 0] = part.detach().double()
         return x
 
 
@@ -92,8 +95,8 @@ def ppo(b, s, given):
         following = torch.cat([V[1:], torch.zeros(1)])
         delta = r + s["gamma"] * following - V
         n = len(V)
-        decay = torch.tensor([[(s["gamma"] * s["lambda"]) ** (l - t) if l >= t else 0 for l in range(n)] for t in range(n)])
-        advantages.append(decay.double() @ delta)
+        keep = s["gamma"] * s["lambda"]
+        advantages.append(torch.stack([sum(keep ** (l - t) * delta[l] for l in range(t, n)) for t in range(n)]))
         returns.append(advantages[-1] + V)
     if not given:
         out |= dict(A=b.spread_out(advantages), returns=b.spread_out(returns))
@@ -164,12 +167,39 @@ def cases():
     for s in settings(eps=[0.2], beta=[0.0], gamma=[1.0], **{"lambda": [1.0]}, eps_v=[0.0, 0.2], c_v=[1.0], **lengths):
         yield "ppo", "given", s, (), lambda b, s: ppo(b, s, True)
     for s in settings(eps=[0.2, 10], beta=[0.0, 0.04, 2.0], std=["1", "0"], kl=["k3", "unbiased"], delta=[0.0, 0.1],
-                      length=LENGTHS, L=[0]):  # fmt: skip
+                      length=LENGTHS, L=[0, 17]):  # fmt: skip
+        if s["L"] and (s["length"] != "constant" or s["beta"] != 0.04):
+            continue
         for source in ("outcome", "process", "given"):
             if source == "given" and s["std"] == "0":
                 continue
             leave_out = () if source == "given" else ("A",)
             yield "grpo", source, s, leave_out, lambda b, s, source=source: grpo(b, s, source)
+
+
+def trl_cases():
+    """The same, by TRL: what it calls things, and a trainer that is nothing but its settings."""
+    names = dict(sequence="grpo", token="bnpo", constant="dr_grpo")
+    for s in settings(eps=[0.2], beta=[0.0, 0.5], kl=["k3", "unbiased"], delta=[0.0, 0.1], length=LENGTHS, L=[0]):
+
+        def reference(b, s):
+            x = {name: torch.where(b.mask > 0, t, 0.0) for name, t in b.leaves.items() if t.shape == b.mask.shape}
+            me = MagicMock(loss_type=names[s["length"]], beta=s["beta"], epsilon_low=s["eps"], epsilon_high=s["eps"],
+                           off_policy_mask_threshold=s["delta"] or None, importance_sampling_level="token",
+                           top_entropy_quantile=1.0, use_vllm=False, max_completion_length=b.T,
+                           current_gradient_accumulation_steps=1, _entropy_bonus_enabled=False,
+                           aux_loss_enabled=False, get_off_policy_mask=GRPOTrainer.get_off_policy_mask)  # fmt: skip
+            me.args = MagicMock(use_bias_correction_kl=s["kl"] == "unbiased", delta=None)
+            me.accelerator.gather = lambda t: t
+            me.accelerator.reduce = lambda t, reduction: t
+            me._get_per_token_logps_and_entropies.return_value = x["logp"], torch.zeros_like(x["logp"]), None
+            empty = torch.zeros(b.B, 0, dtype=torch.int64)
+            inputs = dict(prompt_ids=empty, prompt_mask=empty, completion_ids=b.mask.long(), completion_mask=b.mask,
+                          advantages=x["A"], old_per_token_logps=x["logp_old"],
+                          ref_per_token_logps=x["logp_ref"])  # fmt: skip
+            return dict(loss=GRPOTrainer._compute_loss(me, None, inputs))
+
+        yield "grpo", "TRL", s, (), reference
 
 
 def check(args, number, case, folder, worst, failures):
@@ -204,7 +234,7 @@ def main():
     listed = {o["name"]: o for o in json.loads(deepseek(args, "loss", "--list", "--json"))}
     failures, worst, tried, count = [], {}, {}, 0
     with tempfile.TemporaryDirectory() as folder:
-        for number, case in enumerate(cases()):
+        for number, case in enumerate([*cases(), *trl_cases()]):
             name, _, s = case[:3]
             for key, value in s.items():
                 tried.setdefault(name, {}).setdefault(key, set()).add(str(value))
