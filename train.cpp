@@ -5,16 +5,18 @@
 // every weight and the bias update of every router. Within a step nothing waits for results of the device;
 // only the report at its end does, and a checkpoint that is due.
 //
-//   [1] objectives   [2] schedules   [3] the optimiser   [4] one step
+//   [1] language modelling   [2] objectives on outputs   [3] on the host: masks, advantages
+//   [4] schedules            [5] the optimiser           [6] one step
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
 #include <map>
 #include <numeric>
 
+#include "src/train/objectives.h"
 #include "src/train/training.h"
 
-// -------------------------------------------------------------------------------------------- [1] objectives
+// ------------------------------------------------------------------------------------ [1] language modelling
 Tensor Losses::term(const std::string &name) const {
     for (const Term &t : terms)
         if (t.name == name) return t.value;
@@ -115,7 +117,248 @@ Evaluation evaluate(const Model &m, const std::vector<Examples> &batches,
     return e;
 }
 
-// --------------------------------------------------------------------------------------------- [2] schedules
+// --------------------------------------------------------------------------------- [2] objectives on outputs
+// Side by side, as the unified paradigm has them; objectives.h says what they share. Where a paper writes pi,
+// the names here mean log pi of the sampled tokens, as the tensors do: logp, logp_old, logp_ref. Only logp
+// and the critic's V get a gradient; so on policy logp itself may stand in for logp_old.
+
+// x where it counts, 0 elsewhere: pick reads nothing else, and sends no gradient there.
+static Tensor counted(const Tensor &x, const Mask &mask) {
+    return reshape(pick(reshape(x, {x.numel(), 1}), mask.idx), x.shape);
+}
+
+// min and max hand NaN on where it is their second operand, as x is here.
+static Tensor clip(const Tensor &x, double low, double high) {
+    const auto constant = [&](double c) { return unary(unary_identity, zeros(x.shape), 1, c); };
+    return binary(binary_min, constant(high), binary(binary_max, constant(low), x));
+}
+
+// log of a ratio of probabilities, within e^-20 and e^20: floats end at e^88, and infinity times 0 is NaN.
+static Tensor log_ratio(const Tensor &p, const Tensor &q, const Mask &mask) {
+    return clip(sub(counted(p, mask), counted(q, mask)), -20, 20);
+}
+
+// (B,T): each term's share of the whole.
+static Tensor shares(const Mask &mask, const Divisor &divisor) {
+    const double L = divisor.L > 0 ? divisor.L : mask.T;
+    double tokens = 0;
+    for (int i = 0; i < mask.B; i++) tokens += mask.length(i);
+    std::vector<real> w(mask.on.size());
+    for (int i = 0; i < mask.B; i++) {
+        const double by_length = (double)mask.B * mask.length(i);
+        const double n = divisor.by == Length::sequence ? by_length
+                         : divisor.by == Length::token  ? tokens
+                                                        : mask.B * L;
+        for (int t = 0; t < mask.T; t++) w[(long)i * mask.T + t] = (real)(mask.at(i, t) ? 1 / n : 0);
+    }
+    return from(w, {mask.B, mask.T}, "shares");
+}
+
+// GC = 1                                                                                         Math (7)
+Tensor sft(const Tensor &logp, const Mask &mask, const Divisor &divisor) {
+    return weighted_sum(counted(logp, mask), shares(mask, divisor), -1);                 // Math (6)(8)
+}
+
+// The margin is a sum over a pair's 2T tokens, with beta in front of the chosen and -beta of the rejected.
+// GC = beta sigmoid(-margin), with that sign. Math (14) prints it without beta, and with the margin of a
+// token; this is what (12) has for its derivative.                                          Math (13)(14)
+Tensor dpo(const Tensor &logp, const Tensor &logp_ref, const Mask &mask, const DPO &o) {
+    expect(mask.B % 2 == 0, "dpo: ", mask.B, " rows are no pairs of a chosen and a rejected output");
+    std::vector<real> beta(mask.on.size());
+    for (int i = 0; i < mask.B; i++) {
+        const double n = o.normalised ? std::max(1, mask.length(i)) : 1;
+        for (int t = 0; t < mask.T; t++) beta[(long)i * mask.T + t] = (real)((i % 2 ? -1 : 1) * o.beta / n);
+    }
+    const int pairs = mask.B / 2, tokens = 2 * mask.T;
+    const Tensor ones = from(std::vector<real>(tokens, 1), {1, tokens}, "ones");
+    const Tensor x = sub(counted(logp, mask), counted(detach(logp_ref), mask));
+    const Tensor terms = mul(x, from(beta, {mask.B, mask.T}, "beta"));
+    const Tensor margin = matmul(reshape(terms, {pairs, tokens}), ones);
+    return weighted_sum(unary(unary_log_sigmoid, margin), {}, -1.0 / pairs);             // Math (12)
+}
+
+// min(rho A, clip(rho) A): no gradient where rho has gone far enough to A's side. At rho = 1 both are equal,
+// and min sends the gradient of a tie to its first operand.
+static Tensor surrogate(const Tensor &rho, const Tensor &A, double eps) {
+    return binary(binary_min, mul(rho, A), mul(clip(rho, 1 - eps, 1 + eps), A));
+}
+
+// GC = rho A, or 0 where the clip binds; A on policy, where rho = 1.                           Math (16)-(18)
+Tensor ppo(const Tensor &logp, const Tensor &logp_old, const Tensor &A, const Mask &mask, const PPO &o) {
+    const Tensor rho = unary(unary_exp, log_ratio(logp, detach(logp_old), mask));
+    const Tensor J = surrogate(rho, counted(detach(A), mask), o.eps);                    // Math (1)(15)
+    return weighted_sum(J, shares(mask, o.divisor), -1);
+}
+
+// 1/2 (V - returns)^2.                                              [ours] the paper leaves it to PPO
+Tensor critic(const Tensor &V, const Tensor &V_old, const Tensor &returns, const Mask &mask, double eps,
+              const Divisor &divisor) {
+    const Tensor target = counted(detach(returns), mask), v = counted(V, mask);
+    const auto half_square = [&](const Tensor &value) {
+        const Tensor d = sub(value, target);
+        return times(mul(d, d), 0.5);
+    };
+    Tensor loss = half_square(v);
+    if (eps > 0) {
+        const Tensor v_old = counted(detach(V_old), mask), near = add(v_old, clip(sub(v, v_old), -eps, eps));
+        loss = binary(binary_max, loss, half_square(near));
+    }
+    return weighted_sum(loss, shares(mask, divisor));
+}
+
+// GC = rho A + beta (pi_ref / pi - 1), the first 0 where the clip binds.                     Math (19)-(21)
+// Unbiased: rho A + beta rho log(pi_ref / pi).
+Tensor grpo(const Tensor &logp, const Tensor &logp_old, const Tensor &logp_ref, const Tensor &A,
+            const Mask &mask, const GRPO &o) {
+    const Tensor kept = o.delta > 0 ? off_policy_masked(A, logp, logp_old, mask, o.delta) : A;
+    const Tensor rho = unary(unary_exp, log_ratio(logp, detach(logp_old), mask));        // V3.2 (6)
+    Tensor J = surrogate(rho, counted(detach(kept), mask), o.eps);                       // Math (3), V3.2 (5)
+    if (o.beta > 0) {
+        Tensor D = unary(unary_k3, log_ratio(detach(logp_ref), logp, mask));             // Math (4)
+        if (o.kl == KL::unbiased) D = mul(rho, D);                                       // V3.2 (7)
+        J = sub(J, times(D, o.beta));
+    }
+    return weighted_sum(J, shares(mask, o.divisor), -1);
+}
+
+// ------------------------------------------------------------------------ [3] on the host: masks, advantages
+// Nothing here is differentiated.
+Mask::Mask(const Tensor &mask) : B(mask.shape[0]), T(mask.shape[1]) {
+    std::vector<int> at;
+    for (real x : values(mask)) {
+        expect(x == 0 || x == 1, "mask: ", x, " is neither 1 (counts) nor 0");
+        on.push_back(x == 1);
+        at.push_back(x == 1 ? 0 : -1);
+    }
+    idx = from(at, {(long)B * T, 1}, "idx");
+}
+
+int Mask::length(int i) const {
+    return std::accumulate(on.begin() + (long)i * T, on.begin() + (long)(i + 1) * T, 0);
+}
+
+// GC = 1 if the reward is above 0, else 0                                                      Math (9)-(11)
+Mask rewarded(const Mask &mask, const Tensor &reward) {
+    const std::vector<real> r = values(reward);
+    std::vector<real> on(mask.on.begin(), mask.on.end());
+    for (int i = 0; i < mask.B; i++)
+        for (int t = 0; t < mask.T; t++) on[(long)i * mask.T + t] *= r[i] > 0;
+    return Mask(from(on, {mask.B, mask.T}, "mask"));
+}
+
+// A reward within its group: (r - mean) / spread, over the population.                           Math 4.1.2
+struct Reward {
+    int group;
+    double r;
+};
+static std::vector<double> normalised(const std::vector<Reward> &rewards, bool by_spread) {
+    struct Group { double n = 0, mean = 0, square = 0; };
+    std::map<int, Group> groups;
+    for (const Reward &x : rewards) groups[x.group].n++;
+    for (const Reward &x : rewards) groups[x.group].mean += x.r / groups[x.group].n;
+    for (const Reward &x : rewards) {
+        Group &g = groups[x.group];
+        g.square += (x.r - g.mean) * (x.r - g.mean) / g.n;
+    }
+    std::vector<double> A;
+    for (const Reward &x : rewards) {
+        const Group &g = groups[x.group];
+        const double spread = std::sqrt(g.square);
+        A.push_back(spread < 1e-8 ? 0 : (x.r - g.mean) / (by_spread ? spread : 1));        // V2 (34), V3 (28)
+    }
+    return A;
+}
+
+Tensor outcome_advantages(const Tensor &reward, const Tensor &group, const Mask &mask, bool by_spread) {
+    const std::vector<real> r = values(reward);
+    const std::vector<int> q = int_values(group);
+    std::vector<Reward> rewards;
+    for (int i = 0; i < mask.B; i++) rewards.push_back({q[i], r[i]});
+    const std::vector<double> of_output = normalised(rewards, by_spread);
+    std::vector<real> A(mask.on.size());
+    for (size_t j = 0; j < A.size(); j++) A[j] = (real)(mask.on[j] * of_output[j / mask.T]);
+    return from(A, {mask.B, mask.T}, "A");
+}
+
+// One pool of all steps of all of a question's outputs; a token has what its own step and all later ones
+// earned, so that outputs of many steps have more terms.                                          Math 4.1.3
+Tensor process_advantages(const Tensor &reward, const Tensor &group, const Mask &mask, bool by_spread) {
+    const std::vector<real> r = values(reward);
+    const std::vector<int> q = int_values(group);
+    const auto ends = [&](size_t j) { return mask.on[j] && !std::isnan(r[j]); };
+    std::vector<Reward> steps;
+    for (size_t j = 0; j < r.size(); j++)
+        if (ends(j)) steps.push_back({q[j / mask.T], r[j]});
+    std::vector<double> of_step = normalised(steps, by_spread);
+    std::vector<real> A(r.size());
+    double sum = 0;
+    for (size_t j = r.size(); j-- > 0;) {
+        if (j % mask.T == (size_t)mask.T - 1) sum = 0;
+        if (ends(j)) {
+            sum += of_step.back();
+            of_step.pop_back();
+        }
+        A[j] = (real)(mask.on[j] * sum);
+    }
+    return from(A, {mask.B, mask.T}, "A");
+}
+
+// It needs the policy's numbers on the host: the one wait of a step that has it.
+Tensor off_policy_masked(const Tensor &A, const Tensor &logp, const Tensor &logp_old, const Mask &mask,
+                         double delta) {
+    const std::vector<real> p = values(logp), old = values(logp_old);
+    std::vector<real> kept = values(A);
+    for (int i = 0; i < mask.B; i++) {
+        double distance = 0;
+        for (int t = 0; t < mask.T; t++) {
+            const long j = (long)i * mask.T + t;
+            if (mask.on[j]) distance += ((double)old[j] - p[j]) / mask.length(i);
+        }
+        for (int t = 0; t < mask.T; t++) {
+            real &a = kept[(long)i * mask.T + t];
+            if (a < 0 && distance > delta) a = 0;                                        // V3.2 (8)(9)
+        }
+    }
+    return from(kept, A.shape, "A");
+}
+
+Tensor token_rewards(const Tensor &reward, const Tensor &logp_old, const Tensor &logp_ref, const Mask &mask,
+                     double beta) {
+    const std::vector<real> R = values(reward), old = beta > 0 ? values(logp_old) : std::vector<real>(),
+                            ref = beta > 0 ? values(logp_ref) : std::vector<real>();
+    std::vector<real> r(mask.on.size(), 0);
+    for (int i = 0; i < mask.B; i++) {
+        long last = -1;
+        for (long j = (long)i * mask.T; j < (long)(i + 1) * mask.T; j++) {
+            if (!mask.on[j]) continue;
+            if (beta > 0) r[j] = (real)(-beta * ((double)old[j] - ref[j]));              // Math (2)
+            last = j;
+        }
+        if (last >= 0) r[last] += R[i];
+    }
+    return from(r, {mask.B, mask.T}, "r");
+}
+
+// delta_t = r_t + gamma V_t+1 - V_t, A_t = sum_l (gamma lambda)^l delta_t+l, backwards over what counts: the
+// token after a gap, such as a tool's answer, is the next one.
+Estimates gae(const Tensor &rewards, const Tensor &values_old, const Mask &mask, double gamma,
+              double lambda) {
+    const std::vector<real> r = values(rewards), V = values(values_old);
+    std::vector<real> A(r.size(), 0), returns(r.size(), 0);
+    for (int i = 0; i < mask.B; i++) {
+        double next = 0, sum = 0;
+        for (long j = (long)(i + 1) * mask.T - 1; j >= (long)i * mask.T; j--) {
+            if (!mask.on[j]) continue;
+            sum = r[j] + gamma * next - V[j] + gamma * lambda * sum;
+            next = V[j];
+            A[j] = (real)sum;
+            returns[j] = (real)(sum + V[j]);
+        }
+    }
+    return {from(A, {mask.B, mask.T}, "A"), from(returns, {mask.B, mask.T}, "returns")};
+}
+
+// --------------------------------------------------------------------------------------------- [4] schedules
 // All start with a linear warm-up. multistep is LLM section 2.3: 1, then 0.316 from 80% and 0.1 from 90% of
 // the run. wsd: warm-up, stable, and a linear decay over the last fifth. cosine ends at a tenth.
 double learning_rate(const TrainOptions &o, long step) {
@@ -130,7 +373,7 @@ double learning_rate(const TrainOptions &o, long step) {
     return o.lr * (0.1 + 0.45 * (1 + std::cos(3.14159265358979 * std::min(1.0, q))));
 }
 
-// ----------------------------------------------------------------------------------------- [3] the optimiser
+// ----------------------------------------------------------------------------------------- [5] the optimiser
 Optimiser::Optimiser(Model &m) : norm2(zeros({1}, "norm2")) {
     visit(m, [&](const std::string &name, Tensor &W, const Spec &spec) {
         if (!W.s->wants_grad) return;
@@ -180,7 +423,7 @@ std::vector<std::string> Optimiser::untouched() const {
     return names;
 }
 
-// ---------------------------------------------------------------------------------------------- [4] one step
+// ---------------------------------------------------------------------------------------------- [6] one step
 // Of the trunk, then of the modules: the order in which Aux meets them.
 static std::vector<const MoE *> routers(const Model &m) {
     std::vector<const MoE *> list;

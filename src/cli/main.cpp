@@ -36,6 +36,7 @@ int main(int argc, char **argv) {
     add_export(program);
     add_config(program);
     add_op(program);
+    add_loss(program);
     add_check(program);
     add_tape(program);
     add_dump(program);

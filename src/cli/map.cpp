@@ -50,7 +50,7 @@ Papers read_equations(const std::string &folder) {
     const std::string path = (std::filesystem::path(folder) / list).string();
     if (!exists(path))
         fail(path + ": no such file", "run `deepseek map` in the folder of the sources, or give --sources");
-    static const std::regex row(R"((\w+) \((\d+)\)\s*(.*))");
+    static const std::regex row(R"(([\w.]+) \((\d+)\)\s*(.*))");
     Papers papers;
     std::string chapter;
     for (const std::string &line : lines_of(path)) {
@@ -75,7 +75,7 @@ Papers read_equations(const std::string &folder) {
 // The keys of all tags in a comment; ranges are spelled out.
 std::vector<std::string> tags(const std::string &comment) {
     static const std::regex tag(
-        R"((?:^|[^A-Za-z0-9-])([A-Z][A-Za-z0-9]*) (\(\d+\)(?:(?:-|, | and )?\(\d+\))*))");
+        R"((?:^|[^A-Za-z0-9-])([A-Z][A-Za-z0-9]*(?:\.\d+)?) (\(\d+\)(?:(?:-|, | and )?\(\d+\))*))");
     static const std::regex number(R"((-)?(?:, | and )?\((\d+)\))");
     std::vector<std::string> keys;
     for (std::sregex_iterator t(comment.begin(), comment.end(), tag), end; t != end; ++t) {

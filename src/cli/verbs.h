@@ -17,6 +17,7 @@ void add_export(CLI::App &program);
 void add_config(CLI::App &program);
 void add_dump(CLI::App &program);
 void add_op(CLI::App &program);
+void add_loss(CLI::App &program);
 void add_check(CLI::App &program);
 void add_tape(CLI::App &program);
 void add_bench(CLI::App &program);

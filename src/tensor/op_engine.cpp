@@ -248,6 +248,7 @@ Attr attributes_of(const Op &op, const std::string &usual, const std::vector<std
 }
 
 // ------------------------------------------------------------------- [3] inputs, from a file or random
+}  // namespace
 Tensor tensor_of(const TensorEntry &entry, const char *name) {
     expect(entry.shape.size() >= 1 && entry.shape.size() <= 4, entry.where, " has ", entry.shape.size(),
            " axes, not 1 to 4");
@@ -267,6 +268,7 @@ Tensor tensor_of(const TensorEntry &entry, const char *name) {
     return from(numbers, shape, name);
 }
 
+namespace {
 // Whatever is in the file must have a part in the call, or a misspelt name would be a missing one.
 void check_names(const Op &op, const std::string &in, const Safetensors &file) {
     std::vector<std::string> known = op.inputs;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "src/base/safetensors.h"
 #include "src/tensor/gradient_check.h"
 
 void list_ops(std::ostream &, bool json);                // deepseek op --list
@@ -19,4 +20,6 @@ struct RandomCall {                                      // an op with random in
 void run_random_op(std::ostream &, const RandomCall &);  // prints inputs, outputs, gradients
 GradientError check_op(const RandomCall &);              // its backward against differences of its forward
 std::vector<std::string> ops_with_gradient();
+Tensor tensor_of(const TensorEntry &,
+                 const char *name);                    // reals or integers of 1 to 4 axes, none of them empty
 std::vector<std::string> ops_without_wrapper();         // that cannot be called by name: there should be none

@@ -13,6 +13,8 @@ V2 (4)    u = W_O o
 V2 (5)    nothing yet      | later: some day
 # ---------------------------------------------- DeepSeek-V3
 V3 (1)    q again          | as V2 (1)
+# ---------------------------------------------- DeepSeek-V3.2
+V3.2 (1)  I = w q k
 TREE
 cat >model.cpp <<'TREE'
 // A comment far above a function is nobody's: V2 (2).
@@ -23,12 +25,14 @@ Tensor mha(In h) {
 }
 TREE
 echo 'int k = 0;  // V2 (1)-(3)' >src/model/more.h
+echo 'int j = 0;  // V3.2 (1), V3.2.' >src/model/point.h
 echo '// examples of this verb: V2 (77)' >src/cli/map.cpp
 
 says 0 "model.cpp:5 in mha    return matmul(h, w);" V2 1
 says 0 "src/model/more.h:1    int k = 0;" V2 2
 says 0 "as V2 (1)" V3 1
 says 0 "model.cpp:5 in mha" V3 1
+says 0 "src/model/point.h:1    int j = 0;" V3.2 1
 says 0 "later: some day" V2 5
 says 0 "V2 (4)  u = W_O o" mha
 run mha
@@ -43,7 +47,7 @@ refused "nowhere/data/equations.txt: no such file" --sources nowhere
 hinted "in the folder of the sources"
 
 # The page, and what it refuses.
-says 0 "6 equations, none without a tag or a reason" --out MAP.md
+says 0 "7 equations, none without a tag or a reason" --out MAP.md
 for row in '| V2 (1) | q = W_Q h | [model.cpp:5](../model.cpp#L5), [src/model/more.h:1](../src/model/more.h#L1) |' \
     '| V2 (2) | k = \|h\| | [src/model/more.h:1](../src/model/more.h#L1), [model.cpp:1](../model.cpp#L1) |' \
     '| V3 (1) | q again | as V2 (1) |' '## DeepSeek-V3'; do

@@ -4,6 +4,7 @@
 #
 #   tests/tools/oracle.sh [NAME...]      all of them, or these; every script has --help
 #     ops         every op, forward and backward, against autograd                                   10 s
+#     losses      every objective of `loss` with every switch, against autograd                       1 min
 #     models      random llama and deepseek_v3 models: logits, loss, every weight's gradient        1 min
 #     training    twenty AdamW steps, loss by loss                                                   2 min
 #     trained     a model trained here, loaded by transformers                                       1 min
@@ -20,7 +21,7 @@ if ! cmp -s tests/oracle/requirements.txt build/venv/requirements.txt; then
     cp tests/oracle/requirements.txt build/venv/
 fi
 export OMP_NUM_THREADS=2
-for check in ${@:-ops models training trained tokenizer statistics prepare}; do
+for check in ${@:-ops losses models training trained tokenizer statistics prepare}; do
     echo "== tests/oracle/check_$check.py"
     more=""
     [ $check != tokenizer ] || more="--strings ${ORACLE_STRINGS:-50000}"
