@@ -171,7 +171,7 @@ static void settle(Lab &lab) {
     }
 }
 
-// ------------------------------------------------------------------ [3] what would be found after the last run
+// ----------------------------------------------------------- [3] what would be found after the last run
 // An arm's name is that of its folder.
 static void expect_arm_names(const Lab &lab) {
     std::set<std::string> names;
