@@ -398,7 +398,7 @@ run_in_background() {
     done
 }
 hung="train --preset v3-nano --batch 2 --context 16 --steps 100000 --eval-every 100000 --out hung"
-run_in_background "$BINARY" $hung
+run_in_background env --default-signal=HUP "$BINARY" $hung   # the tests themselves may run under nohup
 kill -HUP $child
 code=0
 wait $child || code=$?
