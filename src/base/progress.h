@@ -65,7 +65,9 @@ public:
         drawn = true;
         const double left = done > first ? now / (done - first) * (total - done) : 0;
         char time[32];
-        snprintf(time, sizeof time, "%ld:%02ld", (long)left / 60, (long)left % 60);
+        if (done > first || done == total)
+            snprintf(time, sizeof time, "%ld:%02ld", (long)left / 60, (long)left % 60);
+        else snprintf(time, sizeof time, "?");
         if (!terminal) {
             printf("%ld/%ld  %s  ETA %s\n", done, total, text.c_str(), time);
         } else {

@@ -70,12 +70,16 @@ void MeasureVerb::options(CLI::App &v) {
 void print_list(bool json) {
     Json all = Json::array();
     for (const Measure &m : measures()) {
-        all.push_back(
-            {{"name", m.name}, {"sentence", m.sentence}, {"paper", m.paper}, {"columns", m.columns}});
+        all.push_back({{"name", m.name},
+                       {"sentence", m.sentence},
+                       {"paper", m.paper},
+                       {"columns", m.columns},
+                       {"legend", m.legend}});
         if (json) continue;
         std::string columns;
         for (const std::string &column : m.columns) columns += " " + column;
-        printf("%s   (%s)\n  %s\n  columns:%s\n", m.name, m.paper, m.sentence, columns.c_str());
+        printf("%s   (%s)\n  %s\n  columns:%s\n  %s\n", m.name, m.paper, m.sentence, columns.c_str(),
+               m.legend);
     }
     if (json) printf("%s\n", dump_json(all).c_str());
 }
@@ -203,6 +207,7 @@ void MeasureVerb::run() {
     printf("%s of %s%s: %s\n", measure.name, m.c.name.c_str(),
            sequences ? cat(", on ", sequences, " sequences").c_str() : "", measure.sentence);
     print_table(table);
+    printf("  %s\n", measure.legend);
     if (!out.empty()) write_atomically(out, csv_of(measure.name, table));
 }
 }  // namespace

@@ -37,6 +37,7 @@ struct Measure {
     const char *name, *sentence, *paper;
     unsigned reads;
     std::vector<std::string> columns;
+    const char *legend;                                  // what they are, and of what the summary is
     std::vector<Row> (*rows)(const Subject &);
 };
 const std::vector<Measure> &measures();
