@@ -21,7 +21,7 @@
 
 enum class Attention { MHA, GQA, MLA };
 enum class Gate { softmax, sigmoid, hash };              // hash: no gate, an expert by the token's id
-enum class Scope { sequence, batch };                       // within which tokens the load shall be even
+enum class Scope { sequence, batch };                    // within which tokens the load shall be even
 enum class Counted { selected, unbiased };               // which top-K the expert-level loss counts
 
 // The papers' symbols, with the released config.json's name beside them. One table in src/model/config.cpp

@@ -22,8 +22,7 @@ struct Setting {
     const char *name;
     double usual, low, high;
     const char *meaning;
-    std::vector<std::string> words = {};                // or one of these, the first as a rule; a number then
-    // says which
+    std::vector<std::string> words = {};                 // or one of these: the number says which
 };
 struct Kind { const char *name, *shape, *meaning; };     // of a tensor
 const Kind kinds[] = {
@@ -408,7 +407,7 @@ struct LossVerb {
         }
         const Objective &o = objective_named(which);
         expect(!in.empty() && !out.empty(), "loss ", o.name, ": --in and --out are needed");
-        expect_replaceable(out);
+        expect_replaceable(out, {in});
         run_loss(o, in, out, set);
     }
 };

@@ -85,6 +85,7 @@ refused "excludes" grpo --list
 refused "requires" --json
 refused "--in and --out are needed" grpo --in all
 refused "no-such-file" grpo --in no-such-file --out y
+refused "would be written over while it is read" grpo --in all --out all
 refused "unknown setting of grpo" grpo $io --set epsilon=1
 refused "unknown setting of sft" sft $io --set eps=1
 refused "'much' is no number" grpo $io --set eps=much
