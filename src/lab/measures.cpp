@@ -513,78 +513,77 @@ static Rows measure_bigram(const Subject &s) {
 }
 
 // ---------------------------------------------------------------------------------------------- [7] the list
-const std::vector<Measure> &measures() {
-    static const std::vector<Measure> list = {
-        {"load",
-         "where tokens go, by expert and by device (a group of experts)",
-         "V2 2.2, V3 2.1.2, loss-free balancing",
-         reads_text,
-         {"tokens", "of_mean", "received", "max_vio", "below_tenth", "device_max_vio", "received_max_vio",
-          "devices_per_token", "mass", "mass_of_best"},
-         "tokens: choices of an expert or a device's experts; of_mean: beside an even share; received: "
-         "tokens that reach a device, each once; max_vio, device_max_vio, received_max_vio: the largest "
-         "of them beside the mean, less 1; below_tenth: share of experts below a tenth of the mean; "
-         "mass: share of a token's scores that is chosen, mass_of_best: of its K_r best; the summary is "
-         "the mean of the routers",
-         measure_load},
-        {"specialisation",
-         "what a routed expert tells of its sequence's label",
-         "V3 4.5.3",
-         reads_text | reads_labels,
-         {"information", "entropy", "share", "shuffled", "shuffled_deviation", "labels", "sequences"},
-         "information: nats; entropy: of the labels; share: of it; shuffled and its deviation: the same "
-         "with labels dealt anew; the summary is the mean of the routers",
-         measure_specialisation},
-        {"redundancy",
-         "the loss without each token's best-scored experts, others chosen instead",
-         "MoE figure 4",
-         reads_text,
-         {"masked", "loss", "more", "times"},
-         "masked: experts; loss: nats a token; more, times: than with all; the summary is the worst row",
-         measure_redundancy},
-        {"without-shared",
-         "the loss with the shared experts off and one more routed on",
-         "MoE 4.5",
-         reads_text,
-         {"routed", "loss", "more", "times", "of_control"},
-         "routed: experts of a token; loss: nats a token; more, times: than as trained; of_control: nats "
-         "more with the shared off beside one routed off; the summary is the shared experts off",
-         measure_without_shared},
-        {"fewer-experts",
-         "the loss with K_r, K_r - 1, ... 1 experts of each token",
-         "MoE figure 5",
-         reads_text,
-         {"routed", "loss", "more", "times"},
-         "routed: experts of a token; loss: nats a token; more, times: than as trained; the summary is "
-         "the worst row",
-         measure_fewer_experts},
-        {"cache",
-         "a token's cache, as allocated and by formula, beside others'",
-         "V2 2.1.4",
-         reads_length,
-         {"numbers", "per_layer", "bytes", "GQA_groups", "saved"},
-         "numbers: of a token in all layers; per_layer; bytes: in float32; GQA_groups: key-value heads "
-         "with as large a cache; saved: of the row's bytes; the summary is the formula, saved of MHA's",
-         measure_cache},
-        {"acceptance",
-         "how often MTP module k's most likely token is the trunk's, k tokens later",
-         "V3 5.4.3",
-         reads_text,
-         {"accepted", "error", "positions"},
-         "accepted: share of positions; error: its standard error over sequences; the summary is over "
-         "all modules",
-         measure_acceptance},
-        {"bigram",
-         "the loss of counting tokens, and pairs of them, in the training part",
-         "a control",
-         reads_text | reads_training,
-         {"loss", "alpha", "counted", "more", "accepted"},
-         "loss: nats a token; alpha: added to each count; counted: pairs; more: nats more than the "
-         "model; accepted: share of positions; the summary is the better of the two",
-         measure_bigram},
-    };
-    return list;
-}
+static const std::vector<Measure> list = {
+    {"load",
+     "where tokens go, by expert and by device (a group of experts)",
+     "V2 2.2, V3 2.1.2, loss-free balancing",
+     reads_text,
+     {"tokens", "of_mean", "received", "max_vio", "below_tenth", "device_max_vio", "received_max_vio",
+      "devices_per_token", "mass", "mass_of_best"},
+     "tokens: choices of an expert or a device's experts; of_mean: beside an even share; received: "
+     "tokens that reach a device, each once; max_vio, device_max_vio, received_max_vio: the largest "
+     "of them beside the mean, less 1; below_tenth: share of experts below a tenth of the mean; "
+     "mass: share of a token's scores that is chosen, mass_of_best: of its K_r best; the summary is "
+     "the mean of the routers",
+     measure_load},
+    {"specialisation",
+     "what a routed expert tells of its sequence's label",
+     "V3 4.5.3",
+     reads_text | reads_labels,
+     {"information", "entropy", "share", "shuffled", "shuffled_deviation", "labels", "sequences"},
+     "information: nats; entropy: of the labels; share: of it; shuffled and its deviation: the same "
+     "with labels dealt anew; the summary is the mean of the routers",
+     measure_specialisation},
+    {"redundancy",
+     "the loss without each token's best-scored experts, others chosen instead",
+     "MoE figure 4",
+     reads_text,
+     {"masked", "loss", "more", "times"},
+     "masked: experts; loss: nats a token; more, times: than with all; the summary is the worst row",
+     measure_redundancy},
+    {"without-shared",
+     "the loss with the shared experts off and one more routed on",
+     "MoE 4.5",
+     reads_text,
+     {"routed", "loss", "more", "times", "of_control"},
+     "routed: experts of a token; loss: nats a token; more, times: than as trained; of_control: nats "
+     "more with the shared off beside one routed off; the summary is the shared experts off",
+     measure_without_shared},
+    {"fewer-experts",
+     "the loss with K_r, K_r - 1, ... 1 experts of each token",
+     "MoE figure 5",
+     reads_text,
+     {"routed", "loss", "more", "times"},
+     "routed: experts of a token; loss: nats a token; more, times: than as trained; the summary is "
+     "the worst row",
+     measure_fewer_experts},
+    {"cache",
+     "a token's cache, as allocated and by formula, beside others'",
+     "V2 2.1.4",
+     reads_length,
+     {"numbers", "per_layer", "bytes", "GQA_groups", "saved"},
+     "numbers: of a token in all layers; per_layer; bytes: in float32; GQA_groups: key-value heads "
+     "with as large a cache; saved: of the row's bytes; the summary is the formula, saved of MHA's",
+     measure_cache},
+    {"acceptance",
+     "how often MTP module k's most likely token is the trunk's, k tokens later",
+     "V3 5.4.3",
+     reads_text,
+     {"accepted", "error", "positions"},
+     "accepted: share of positions; error: its standard error over sequences; the summary is over "
+     "all modules",
+     measure_acceptance},
+    {"bigram",
+     "the loss of counting tokens, and pairs of them, in the training part",
+     "a control",
+     reads_text | reads_training,
+     {"loss", "alpha", "counted", "more", "accepted"},
+     "loss: nats a token; alpha: added to each count; counted: pairs; more: nats more than the "
+     "model; accepted: share of positions; the summary is the better of the two",
+     measure_bigram},
+};
+
+const std::vector<Measure> &measures() { return list; }
 
 const Measure &measure_named(const std::string &name) {
     std::vector<std::string> names;
