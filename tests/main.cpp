@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 #include <iostream>
 
+#include "src/rl/task.h"
 #include "src/tensor/call.h"
 
 namespace {
@@ -34,6 +35,7 @@ REGISTER_LISTENER("counting", 1, Counting);
 }  // namespace
 
 int main(int argc, char **argv) {
+    tasks_become_games();
     try {
         if (const char *name = getenv("TEST_DEVICE")) device = device_named(name);
     } catch (const Error &error) {

@@ -1,5 +1,6 @@
 // data.cpp: `deepseek data`: the embedded stories, and a folder of texts that becomes a corpus.
 #include <array>
+#include <iomanip>
 #include <chrono>
 #include <iostream>
 #include <omp.h>
@@ -89,8 +90,12 @@ struct Data {
         }
         std::cerr << g->name << ": a vocabulary of " << g->V() << "; of 256 held-out sequences\n";
         for (const auto &[kind, sums] : kinds)
-            fprintf(stderr, "  %-8s %3.0f sequences, %.1f targets each, at best %.4f nats a target\n",
-                    kind.empty() ? "all" : kind.c_str(), sums[0], sums[2] / sums[0], sums[1] / sums[2]);
+            fprintf(stderr, "  %-8s %3.0f sequences, %.1f targets each%s\n",
+                    kind.empty() ? "all" : kind.c_str(), sums[0], sums[2] / sums[0],
+                    std::isnan(sums[1]) ? ""
+                                        : cat(std::fixed, std::setprecision(4), ", at best ",
+                                              sums[1] / sums[2], " nats a target")
+                                              .c_str());
         std::string text;
         for (int i = 0; i < n; i++)
             text += g->shown(g->sample(seed, i, context)) + (o.out.empty() ? "\n\n" : "\n");

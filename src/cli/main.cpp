@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "src/cli/verbs.h"
+#include "src/rl/task.h"
 
 static const char *first_visit =
     R"(The models of the DeepSeek papers, small enough to read: train, sample, measure, take apart.
@@ -24,6 +25,7 @@ __attribute__((constructor(101))) static void let_idle_threads_sleep_soon() {
 }
 
 int main(int argc, char **argv) {
+    tasks_become_games();
     CLI::App program{first_visit};
     program.require_subcommand(0, 1);
     program.footer("`deepseek VERB --help` shows a verb's options and an example.");
@@ -44,6 +46,7 @@ int main(int argc, char **argv) {
     add_map(program);
     add_measure(program);
     add_scaling(program);
+    add_task(program);
     add_lab(program);
     add_lean(program);
     return run_command_line(program, argc, argv);

@@ -24,6 +24,7 @@ void add_bench(CLI::App &program);
 void add_map(CLI::App &program);
 void add_measure(CLI::App &program);
 void add_scaling(CLI::App &program);
+void add_task(CLI::App &program);
 void add_lab(CLI::App &program);
 void add_lean(CLI::App &program);
 

@@ -13,7 +13,6 @@
 #include "src/base/text.h"
 #include "src/text/tokenizer.h"
 
-using Keys = std::map<std::string, double>;
 namespace stream {                                       // of random numbers
 enum : uint64_t { training = 31, held_out, grammar, facts, factors, names };
 }
@@ -370,91 +369,95 @@ public:
 
 // ------------------------------------------------------------ [6] options, and what all games have in common
 namespace {
-struct Option {
-    const char *game, *name;
-    double value, low, high;
-    bool whole;
-    const char *help;
+struct Entry {
+    std::string name;
+    std::vector<Key> keys;
+    std::function<std::shared_ptr<Game>(const Keys &)> make;
 };
-const std::vector<Option> &options() {
-    static const std::vector<Option> table = {
-        {"facts", "facts", 8192, 16, facts_of_a_topic * Grammar::topics, true, "how many there are"},
-        {"facts", "zipf", 0.7, 0, 4, false, "the k-th of a topic is told ~ k^-zipf"},
-        {"facts", "grammar", 0.5, 0, 1, false, "share of sequences that are Markov text"},
-        {"facts", "world", 1, 0, 1e9, true, "which facts, which grammar"},
-        {"factors", "told", 1, 0, 1, true, "0: a sequence does not begin with its factors' names"},
-        {"factors", "size", 1.5, 0, 10, false, "standard deviation of a table's logits"},
-        {"factors", "world", 1, 0, 1e9, true, "which tables"},
-        {"recall", "pairs", 8, 1, 4096, true, "of a key and a value"},
-        {"recall", "keys", 16, 1, 4096, true, "there are, and as many values"},
-        {"recall", "repeats", 0.5, 0, 1, false, "share of sequences that repeat a random segment"},
-        {"needle", "depth", -1, -1, 1, false, "where: 0 first, 1 last; below 0: anywhere"},
-        {"needle", "needles", 1, 1, n_keys, true, "of which one is asked"},
-        {"needle", "repeats", 0.25, 0, 1, false, "share of sequences that repeat a random segment"},
-        {"needle", "grammar", 0.25, 0, 1, false, "share of sequences that are Markov text alone"},
-        {"needle", "world", 1, 0, 1e9, true, "which grammar"},
-        {"bytes", "facts", 1 << 16, 1, 1 << 18, true, "how many there are"},
-        {"bytes", "zipf", 1, 0, 4, false, "the k-th is told ~ k^-zipf"},
-        {"bytes", "noise", 0, 0, 1, false, "share of bytes that are random, in training only"},
-        {"bytes", "world", 1, 0, 1e9, true, "which facts"},
+template <class G> std::shared_ptr<Game> make(const Keys &keys) { return std::make_shared<G>(keys); }
+
+std::vector<Entry> &games() {
+    static std::vector<Entry> list = {
+        {"facts",
+         {{"facts", 8192, 16, facts_of_a_topic * Grammar::topics, true, "how many there are"},
+          {"zipf", 0.7, 0, 4, false, "the k-th of a topic is told ~ k^-zipf"},
+          {"grammar", 0.5, 0, 1, false, "share of sequences that are Markov text"},
+          {"world", 1, 0, 1e9, true, "which facts, which grammar"}},
+         make<Facts>},
+        {"factors",
+         {{"told", 1, 0, 1, true, "0: a sequence does not begin with its factors' names"},
+          {"size", 1.5, 0, 10, false, "standard deviation of a table's logits"},
+          {"world", 1, 0, 1e9, true, "which tables"}},
+         make<Factors>},
+        {"recall",
+         {{"pairs", 8, 1, 4096, true, "of a key and a value"},
+          {"keys", 16, 1, 4096, true, "there are, and as many values"},
+          {"repeats", 0.5, 0, 1, false, "share of sequences that repeat a random segment"}},
+         make<Recall>},
+        {"needle",
+         {{"depth", -1, -1, 1, false, "where: 0 first, 1 last; below 0: anywhere"},
+          {"needles", 1, 1, n_keys, true, "of which one is asked"},
+          {"repeats", 0.25, 0, 1, false, "share of sequences that repeat a random segment"},
+          {"grammar", 0.25, 0, 1, false, "share of sequences that are Markov text alone"},
+          {"world", 1, 0, 1e9, true, "which grammar"}},
+         make<Needle>},
+        {"bytes",
+         {{"facts", 1 << 16, 1, 1 << 18, true, "how many there are"},
+          {"zipf", 1, 0, 4, false, "the k-th is told ~ k^-zipf"},
+          {"noise", 0, 0, 1, false, "share of bytes that are random, in training only"},
+          {"world", 1, 0, 1e9, true, "which facts"}},
+         make<Bytes>},
     };
-    return table;
+    return list;
 }
 
 // The game's keys as they are given, the others as in the table.
-Keys keys_of(const std::string &game, const std::string &given) {
+Keys keys_of(const Entry &game, const std::string &given) {
     Keys keys;
     std::vector<std::string> known;
     std::string all;
-    for (const Option &o : options()) {
-        if (o.game != game) continue;
-        keys[o.name] = o.value;
-        known.push_back(o.name);
-        all += cat(all.empty() ? "it knows " : ", ", o.name, "=", format(o.value), " (", o.help, ")");
+    for (const Key &k : game.keys) {
+        keys[k.name] = k.value;
+        known.push_back(k.name);
+        all += cat(all.empty() ? "it knows " : ", ", k.name, "=", format(k.value), " (", k.help, ")");
     }
     std::set<std::string> seen;
     std::istringstream pairs(given);
     for (std::string pair; std::getline(pairs, pair, ',');) {
         const size_t equals = pair.find('=');
         const std::string name = pair.substr(0, equals);
-        const auto o = std::find_if(options().begin(), options().end(),
-                                    [&](const Option &o) { return o.game == game && o.name == name; });
-        if (o == options().end()) fail(cat("no key '", name, "'"), did_you_mean(name, known, all));
+        const auto k =
+            std::find_if(game.keys.begin(), game.keys.end(), [&](const Key &k) { return k.name == name; });
+        if (k == game.keys.end()) fail(cat("no key '", name, "'"), did_you_mean(name, known, all));
         expect(equals != pair.npos, "'", pair, "' is not KEY=VALUE");
         expect(seen.insert(name).second, name, " is there twice");
         double &x = keys[name];
         parse(pair.substr(equals + 1), x);
-        expect(!o->whole || x == std::floor(x), name, ": ", format(x), " is no whole number");
-        expect(x >= o->low && x <= o->high, name, " ", format(x), " is not between ", format(o->low), " and ",
-               format(o->high));
+        expect(!k->whole || x == std::floor(x), name, ": ", format(x), " is no whole number");
+        expect(x >= k->low && x <= k->high, name, " ", format(x), " is not between ", format(k->low), " and ",
+               format(k->high));
     }
     return keys;
 }
-
-template <class G> std::shared_ptr<Game> make(const Keys &keys) { return std::make_shared<G>(keys); }
-struct Entry {
-    const char *name;
-    std::shared_ptr<Game> (*make)(const Keys &);
-};
-constexpr Entry games[] = {{"facts", make<Facts>},
-                           {"factors", make<Factors>},
-                           {"recall", make<Recall>},
-                           {"needle", make<Needle>},
-                           {"bytes", make<Bytes>}};
 }  // namespace
+
+void add_game(const std::string &name, const std::vector<Key> &keys,
+              const std::function<std::shared_ptr<Game>(const Keys &)> &make) {
+    games().push_back({name, keys, make});
+}
 
 std::vector<std::string> game_names() {
     std::vector<std::string> names;
-    for (const Entry &g : games) names.push_back(g.name);
+    for (const Entry &g : games()) names.push_back(g.name);
     return names;
 }
 
 std::shared_ptr<const Game> load_game(const std::string &data) {
     const size_t colon = data.find(':');
-    for (const Entry &g : games) {
+    for (const Entry &g : games()) {
         if (data.substr(0, colon) != g.name) continue;
         try {
-            const auto game = g.make(keys_of(g.name, colon == data.npos ? "" : data.substr(colon + 1)));
+            const auto game = g.make(keys_of(g, colon == data.npos ? "" : data.substr(colon + 1)));
             game->name = g.name;
             return game;
         } catch (const Error &e) {

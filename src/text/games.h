@@ -8,6 +8,7 @@
 // of (which facts hold, how the grammar goes on) depends on the key `world` alone: seeds differ in what
 // they tell of it, and what is held out are sequences from a random stream of their own.
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@ struct Tokenizer;
 struct Sample {                                          // a sequence, and what is known of it
     std::vector<int> ids = {};
     std::vector<real> weight = {};                       // of each token as a target; empty: 1 each
+    std::vector<int> starts = {};                        // where further documents begin
     std::string kind = {};                               // its loss is reported apart; empty: it is not
     int topic = -1;                                    // what it is about; of factors: (topic, style, format)
 };
@@ -34,9 +36,10 @@ public:
     Sample sample(uint64_t seed, long index, int T) const;      // of T+1 tokens
     Sample held_out(long index, int T) const;
     std::string shown(const Sample &) const;             // in words; in brackets what is asked, if not all is
-    Tokenizer tokenizer() const;                         // a token a word; blanks between them are nothing
+    virtual Tokenizer tokenizer() const;                 // a token a word; blanks between them are nothing
 
-    // Nats of all its targets, by their weights, for one who knows the world and sees what comes before.
+    // Nats of all its targets, by their weights, for one who knows the world and sees what comes before; NaN:
+    // nobody has computed it.
     virtual double optimum(const Sample &) const = 0;
     virtual ~Game() = default;
 
@@ -53,4 +56,14 @@ private:
 
 std::shared_ptr<const Game> load_game(const std::string &data);    // NAME[:key=value,...]; null: no such NAME
 std::vector<std::string> game_names();
+// A further game, of a higher floor.
+struct Key {
+    const char *name;
+    double value, low, high;                             // value: if none is given
+    bool whole;
+    const char *help;
+};
+using Keys = std::map<std::string, double>;
+void add_game(const std::string &name, const std::vector<Key> &,
+              const std::function<std::shared_ptr<Game>(const Keys &)> &make);
 std::vector<int> fact(int world, int k);                 // of the game `facts`: a, b, r, v

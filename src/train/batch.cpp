@@ -18,7 +18,9 @@ std::vector<Examples> examples(const std::vector<std::vector<std::vector<int>>> 
     return list;
 }
 
-static Example example(const Sample &s) { return {.ids = s.ids, .weight = s.weight, .kind = s.kind}; }
+static Example example(const Sample &s) {
+    return {.ids = s.ids, .weight = s.weight, .starts = s.starts, .kind = s.kind};
+}
 
 Examples examples(Corpus &c, const Tokenizer &tokenizer, long position, int B, int T) {
     if (!c.game) return examples(windows(c, tokenizer, position, B, T));
