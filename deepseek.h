@@ -41,6 +41,7 @@ struct Config {
     int d_v = 32;                   // width of a value head                         v_head_dim
     int d_ff = 344;                 // width of the dense feed-forward network       intermediate_size
     bool tied = false;              // output head = embedding                       tie_word_embeddings
+    bool scalar_head = false;       // in its place one number a token: a critic
     double eps = 1e-6;              // under RMSNorm's root                          rms_norm_eps
     double init_std = 0.02;         // of all matrices at the start                  initializer_range
     bool bias_qkv = false;          // W_Q, W_K, W_V add a bias (Qwen2)              attention_bias

@@ -499,6 +499,36 @@ static StepReport report(const std::vector<Losses> &parts, const std::vector<Loa
     return r;
 }
 
+StepReport Training::update(const std::vector<Part> &parts, const std::function<void()> &sound) {
+    std::vector<Learner *> learners = {&policy};
+    if (critic) learners.push_back(&*critic);
+    for (Learner *l : learners) l->optimiser.zero_grad();
+    std::vector<Losses> losses;
+    std::vector<Load> load;
+    for (const Part &part : parts) {
+        TapeGuard clear;
+        Aux aux;
+        losses.push_back(part(aux));
+        backward(losses.back().total);
+        for (Learner *l : learners) l->optimiser.watch(losses.back().total);
+        add_load(load, aux);
+    }
+    for (Learner *l : learners) l->optimiser.measure();
+    if (sound && std::isfinite(item(policy.optimiser.norm2))) sound();
+    const double lr = learning_rate(o, step);
+    policy.optimiser.step(o, lr, (int)step + 1);
+    if (critic) critic->optimiser.step(o, lr * o.critic_lr, (int)step + 1);
+    StepReport r = report(losses, load, policy.optimiser);
+    if (policy.model.c.capacity > 0) r.terms.push_back({"dropped", dropped_share(load)});
+    if (!std::isfinite(r.gradient_norm))
+        throw Diverged(cat("step ", step + 1, " was not taken: its loss is ", r.loss,
+                           ", the norm of its gradient ", r.gradient_norm));
+    update_biases(policy.model, load);
+    step++;
+    r.lr = lr;
+    return r;
+}
+
 StepReport Training::train_step(const std::function<Examples(long position)> &read,
                                 const std::function<void()> &sound) {
     std::vector<Examples> lists;
@@ -507,33 +537,15 @@ StepReport Training::train_step(const std::function<Examples(long position)> &re
         lists.push_back(read(next));
         next += (long)lists.back().size();
     }
-    policy.optimiser.zero_grad();
-    std::vector<Losses> parts;
-    std::vector<Load> load;
-    long tokens = 0;
     const std::vector<Batch> batches = make_batches(lists, policy.model.c);
+    std::vector<Part> parts;
+    long tokens = 0;
     for (const Batch &b : batches) {
-        TapeGuard clear;
-        Aux aux;
-        parts.push_back(language_modelling(policy.model, b, &aux));
-        backward(parts.back().total);
-        policy.optimiser.watch(parts.back().total);
-        add_load(load, aux);
+        parts.push_back([&](Aux &aux) { return language_modelling(policy.model, b, &aux); });
         tokens += b.tokens;
     }
-    policy.optimiser.measure();
-    if (sound && std::isfinite(item(policy.optimiser.norm2))) sound();
-    const double lr = learning_rate(o, step);
-    policy.optimiser.step(o, lr, (int)step + 1);
-    StepReport r = report(parts, load, policy.optimiser);
-    if (policy.model.c.capacity > 0) r.terms.push_back({"dropped", dropped_share(load)});
-    if (!std::isfinite(r.gradient_norm))
-        throw Diverged(cat("step ", step + 1, " was not taken: its loss is ", r.loss,
-                           ", the norm of its gradient ", r.gradient_norm));
-    update_biases(policy.model, load);
-    step++;
+    StepReport r = update(parts, sound);
     position = next;
-    r.lr = lr;
     r.tokens = tokens;
     return r;
 }

@@ -1,6 +1,7 @@
 // train.cpp: `deepseek train`: its options are the table of src/train/options.cpp.
 #include "src/base/fields.h"
 #include "src/cli/verbs.h"
+#include "src/rl/learn.h"
 #include "src/train/training.h"
 
 namespace {
@@ -46,7 +47,12 @@ struct Train {
         std::vector<std::string> given;
         for (const TrainOption &option : train_options())
             if (verb->count(cat("--", option.name))) given.push_back(option.name);
-        if (const int code = train(o, given)) throw CLI::RuntimeError(code);
+        if (!o.resume) expect_together(o, given);
+        const int code = train(o, given, [](const TrainOptions &of_run, const Config &c, Tokenizer &&t) {
+            return (of_run.objective == "lm" ? source_of_corpus : source_of_rollouts)(of_run, c,
+                                                                                      std::move(t));
+        });
+        if (code) throw CLI::RuntimeError(code);
     }
 };
 }  // namespace

@@ -14,7 +14,7 @@
 #include "src/base/random.h"
 #include "src/base/text.h"
 #include "src/infer/decoder.h"
-#include "src/lab/statistics.h"
+#include "src/base/statistics.h"
 #include "src/model/config.h"
 #include "src/train/training.h"
 

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "src/lab/statistics.h"
+#include "src/base/statistics.h"
 
 struct Curve {                                  // of an arm: at each x the mean, and the extremes, over seeds
     std::string name;

@@ -14,7 +14,7 @@
 #include <string>
 
 #include "src/lab/picture.h"
-#include "src/lab/statistics.h"
+#include "src/base/statistics.h"
 
 // -------------------------------------------------------------------------------------- [1] the paper's laws
 // Fitted from C = 1e17 on: at laptop budgets they are extrapolations over many decades.

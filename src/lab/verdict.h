@@ -5,7 +5,7 @@
 
 #include "src/base/json.h"
 #include "src/lab/lab.h"
-#include "src/lab/statistics.h"
+#include "src/base/statistics.h"
 
 // metric -> arm -> seed -> value
 using Results = std::map<std::string, std::map<std::string, std::map<long, double>>>;

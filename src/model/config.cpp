@@ -79,6 +79,7 @@ const std::vector<Field> &config_fields() {
         FIELD(d_v, "width of a value head (MLA)"),
         FIELD(d_ff, "width of the dense feed-forward network"),
         FIELD(tied, "output head = embedding"),
+        FIELD(scalar_head, "in its place one number a token: a critic"),
         FIELD(eps, "under RMSNorm's root"),
         FIELD(init_std, "standard deviation of all matrices at the start"),
         FIELD(bias_qkv, "linear maps to queries, keys and values add a bias"),

@@ -76,7 +76,8 @@ void visit(Model &m, const Visitor &f) {
     f("Emb", m.Emb, {{c.V, c.d}, Group::embedding});
     for (int l = 0; l < c.n_layers; l++) visit(m.blocks[l], c, l, cat("blocks.", l, "."), f);
     f("g", m.g, gain(c.d));
-    if (!c.tied) f("head", m.head, {{c.V, c.d}, Group::head});
+    if (c.scalar_head) f("value", m.head, {{1, c.d}, Group::head, Init::zeros});
+    else if (!c.tied) f("head", m.head, {{c.V, c.d}, Group::head});
     for (int k = 0; k < c.D; k++) {
         const std::string at = cat("mtp.", k, ".");
         f(at + "g_h", m.mtp[k].g_h, gain(c.d));

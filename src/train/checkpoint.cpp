@@ -29,20 +29,29 @@ static long count_of(const Safetensors &file, const std::string &path, const cha
     return std::stol(text);
 }
 
-static void for_state(Learner &l, const std::function<void(const std::string &, Tensor &)> &f) {
-    visit(l.model, [&](const std::string &name, Tensor &w, const Spec &) { f(name, w); });
+static void for_state(Learner &l, const std::string &prefix,
+                      const std::function<void(const std::string &, Tensor &)> &f) {
+    visit(l.model, [&](const std::string &name, Tensor &w, const Spec &) { f(prefix + name, w); });
     for (Optimiser::Entry &e : l.optimiser.entries) {
-        f("m." + e.name, e.m);
-        f("v." + e.name, e.v);
+        f(prefix + "m." + e.name, e.m);
+        f(prefix + "v." + e.name, e.v);
     }
 }
+static void for_state(Training &t, const std::function<void(const std::string &, Tensor &)> &f) {
+    for_state(t.policy, "", f);
+    if (t.critic) for_state(*t.critic, "critic.", f);
+    if (t.reference)
+        visit(*t.reference,
+              [&](const std::string &name, Tensor &w, const Spec &) { f("reference." + name, w); });
+}
+static const std::string kept_prefix = "kept.";
 
 static std::vector<long> shape_of(const Tensor &w) { return {w.shape.d, w.shape.d + w.shape.rank}; }
 
 void Training::save(const std::string &directory) {
     std::vector<TensorOut> out;
     std::vector<real> numbers;                         // of one tensor: a copy of all would double the memory
-    for_state(policy, [&](const std::string &name, Tensor &w) {
+    for_state(*this, [&](const std::string &name, Tensor &w) {
         numbers = values(w);
         for (real x : numbers)
             if (!std::isfinite(x)) fail(cat(directory, ": not saved: ", name, " holds a ", x));
@@ -52,6 +61,8 @@ void Training::save(const std::string &directory) {
         };
         out.push_back({name, sizeof(real) == 4 ? "F32" : "F64", shape_of(w), nullptr, made});
     });
+    for (const auto &[name, list] : kept)
+        out.push_back({kept_prefix + name, "F64", {(long)list.size()}, list.data(), {}});
     save_model(policy.model, directory);
     write_safetensors(state_file(directory), out,
                       {{"step", cat(step)},
@@ -78,7 +89,7 @@ void Training::resume(const std::string &directory) {
     position = count_of(file, path, "position");
     expect(step <= 1000000000 && position <= step * o.accumulate * o.batch, path, ": position ", position,
            " is beyond step ", step);
-    for_state(policy, [&](const std::string &name, Tensor &w) {
+    for_state(*this, [&](const std::string &name, Tensor &w) {
         const auto at = file.tensors.find(name);
         expect(at != file.tensors.end(), path, ": no tensor ", name);
         expect(at->second.shape == shape_of(w), path, ": ", name, " has another shape than ", w.shape);
@@ -88,4 +99,11 @@ void Training::resume(const std::string &directory) {
             expect(std::isfinite(x) && (x >= 0 || !name.starts_with("v.")), path, ": ", name, " holds a ", x);
         assign(w, numbers);
     });
+    kept.clear();
+    for (const auto &[name, tensor] : file.tensors)
+        if (name.starts_with(kept_prefix)) {
+            std::vector<double> &list = kept[name.substr(kept_prefix.size())];
+            list.resize(tensor.numel());
+            read_reals(tensor, list.data());
+        }
 }

@@ -53,27 +53,37 @@ static std::vector<std::string> names_of_data() {
     return names;
 }
 
+// The same row, for some objectives.
+static TrainOption of(const std::vector<std::string> &objectives, TrainOption option) {
+    option.objectives = objectives;
+    return option;
+}
+
 const std::vector<TrainOption> &train_options() {
     using O = TrainOptions;
+    static const std::vector<std::string> read = {"lm"}, asked = {"online-rft", "ppo", "grpo"},
+                                          near = {"ppo", "grpo"}, switches = {"on", "off"};
     constexpr auto fixed = TrainOption::fixed, remembered = TrainOption::remembered, free = TrainOption::free;
     static const std::vector<TrainOption> table = {
+        row("objective", &O::objective, "what is learned: to go on as texts do, or from rewarded outputs",
+            fixed, 0, 0, {"lm", "online-rft", "ppo", "grpo"}),
         path("preset", &O::preset, "a preset's name or file; `deepseek config --list` shows them",
              preset_names()),
         path("init", &O::init, "start from a checkpoint's weights and tokenizer; weights it lacks are new"),
         row("set", &O::set, "field=value of the configuration (repeatable)", fixed),
         row("freeze", &O::freeze, "weights that stay as they are, like blocks.0.* (repeatable)", fixed),
-        path(
-            "data", &O::data,
-            "stories; a text, a .jsonl of texts, or a folder (ids are kept in ~/.cache/deepseek); or a game, "
-            "like facts:zipf=1 (`deepseek data --game facts` shows it)",
-            names_of_data()),
-        path("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data"),
+        of(read, path("data", &O::data,
+                      "stories; a text, a .jsonl of texts, or a folder (ids are kept in ~/.cache/deepseek); "
+                      "or a game, "
+                      "like facts:zipf=1 (`deepseek data --game facts` shows it)",
+                      names_of_data())),
+        of(read, path("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data")),
         path("tokenizer", &O::tokenizer, "bytes (the default), or a tokenizer.json or its folder", {"bytes"}),
-        row("documents", &O::documents, "may documents in one window see each other?", fixed, 0, 0,
-            {"together", "apart"}),
-        row("batch", &O::batch, "sequences of a batch", fixed, 1, 1 << 16),
-        row("context", &O::context, "tokens of a sequence; 0: the model's", fixed, 0, 1 << 24),
-        row("accumulate", &O::accumulate, "batches of a step", fixed, 1, 1 << 16),
+        of(read, row("documents", &O::documents, "may documents in one window see each other?", fixed, 0, 0,
+                     {"together", "apart"})),
+        of(read, row("batch", &O::batch, "sequences of a batch", fixed, 1, 1 << 16)),
+        of(read, row("context", &O::context, "tokens of a sequence; 0: the model's", fixed, 0, 1 << 24)),
+        of(read, row("accumulate", &O::accumulate, "batches of a step", fixed, 1, 1 << 16)),
         row("steps", &O::steps, "how many the run has in all; the schedule ends there", remembered, 1, 1e9),
         row("lr", &O::lr, "highest learning rate", remembered, 1e-30, 1e3),
         row("schedule", &O::schedule, "of the learning rate; may change on the way", remembered, 0, 0,
@@ -91,8 +101,59 @@ const std::vector<TrainOption> &train_options() {
         row("eval-every", &O::eval_every, "steps; 0: five times", free, 0, 1e9),
         row("out", &O::out, "folder for the checkpoint and metrics.csv", free),
         row("resume", &O::resume, "go on with the run in --out, whose options it remembers", free),
+        of(asked,
+           row("task", &O::task, "whose questions are asked; `deepseek task --list` shows all", fixed)),
+        of(asked, row("level", &O::level, "of the questions; 0: the usual one", remembered, 0, 1e6)),
+        of(asked, row("questions", &O::questions, "of a rollout", fixed, 1, 1 << 16)),
+        of(asked, row("group", &O::group, "outputs of each question", fixed, 1, 1 << 16)),
+        of(asked, row("updates", &O::updates, "steps that share a rollout, each with a part of it", fixed, 1,
+                      1 << 16)),
+        of(asked, row("epochs", &O::epochs, "how often each output is learned from", fixed, 1, 1 << 10)),
+        of(asked, row("max-tokens", &O::max_tokens, "of an output; 0: as the context allows", remembered, 0,
+                      1 << 24)),
+        of(asked, row("temperature", &O::temperature, "of policy and sampler", fixed, 1e-3, 1e3)),
+        of(asked,
+           row("top-p", &O::top_p, "sample among the likeliest up to this probability", fixed, 1e-6, 1)),
+        of(asked, row("top-k", &O::top_k, "sample among the k likeliest; 0: all", fixed, 0, 1e9)),
+        of(asked,
+           row("sampler", &O::sampler, "precision of the sampler's products", fixed, 0, 0, {"f32", "bf16"})),
+        of(asked, row("reward", &O::reward, "weights of accuracy, format, language, length", fixed)),
+        of({"grpo"}, row("reward-at", &O::reward_at, "an output's end, or also each step of its reasoning",
+                         fixed, 0, 0, {"end", "step"})),
+        of(near, row("eps", &O::eps, "the ratio to the sampling policy is clipped to 1 - eps .. 1 + eps",
+                     fixed, 0, 1e6)),
+        of(near, row("beta", &O::beta, "weight of the distance from the reference", fixed, 0, 1e6)),
+        of({"grpo"}, row("kl", &O::kl, "how that distance is estimated", fixed, 0, 0, {"k3", "unbiased"})),
+        of({"grpo"},
+           row("std", &O::std, "advantages divided by their spread in the group", fixed, 0, 0, switches)),
+        of(asked, row("length", &O::length, "what an output's terms are divided by", fixed, 0, 0,
+                      {"sequence", "token", "constant"})),
+        of({"grpo"}, row("delta", &O::delta,
+                         "bad outputs that the policy has left this far are masked; 0: none", fixed, 0, 1e6)),
+        of(near, row("refresh", &O::refresh, "steps until the policy becomes the reference; 0: never", fixed,
+                     0, 1e9)),
+        of(asked,
+           row("keep-routing", &O::keep_routing, "experts as the sampler chose them", fixed, 0, 0, switches)),
+        of(asked, row("keep-mask", &O::keep_mask, "probabilities among what the sampler chose among", fixed,
+                      0, 0, switches)),
+        of({"ppo"}, row("gae-gamma", &O::gae_gamma, "discount of later rewards", fixed, 0, 1)),
+        of({"ppo"}, row("gae-lambda", &O::gae_lambda, "of the advantage's estimation", fixed, 0, 1)),
+        of({"ppo"},
+           row("critic-lr", &O::critic_lr, "the critic's learning rate, times the policy's", fixed, 0, 1e3)),
+        of(asked,
+           row("show-every", &O::show_every, "steps between two sample outputs; 0: ten times", free, 0, 1e9)),
     };
     return table;
+}
+
+void expect_together(const TrainOptions &o, const std::vector<std::string> &given) {
+    for (const TrainOption &option : train_options()) {
+        const bool fits = option.objectives.empty() ||
+                          std::count(option.objectives.begin(), option.objectives.end(), o.objective);
+        if (!fits && std::count(given.begin(), given.end(), option.name))
+            fail(cat("--", option.name, ": does not go with --objective ", o.objective),
+                 cat("it goes with ", format(option.objectives)));
+    }
 }
 
 static std::string on_one_line(const std::string &value) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 struct TrainOptions {
+    std::string objective = "lm";
     std::string preset = "v3-tiny", init, data = "stories", tokens, tokenizer, documents = "together";
     std::vector<std::string> set, freeze;
     int batch = 8, context = 0, accumulate = 1;
@@ -18,6 +19,14 @@ struct TrainOptions {
     long save_every = 0, eval_every = 0;
     std::string out;
     bool resume = false;
+
+    // Objectives on outputs.
+    std::string task, sampler = "f32", reward = "accuracy=1,format=1", reward_at = "end";
+    int level = 0, questions = 16, group = 16, updates = 1, epochs = 1, max_tokens = 0, top_k = 0;
+    double temperature = 1, top_p = 1;
+    double eps = 0.2, beta = 0.04, delta = 0, gae_gamma = 1, gae_lambda = 1, critic_lr = 3;
+    std::string kl = "k3", length = "sequence", std = "on", keep_routing = "on", keep_mask = "on";
+    long refresh = 0, show_every = 0;
 };
 
 struct TrainOption {                                     // a row of the table
@@ -29,7 +38,10 @@ struct TrainOption {                                     // a row of the table
     std::vector<std::string> choices;                    // of a path: the names that are none
     // When a run goes on: must not differ; may differ; belongs to the call, and is not kept.
     enum When { fixed, remembered, free } when;
+    std::vector<std::string> objectives = {};            // that it goes with; empty: all
 };
 const std::vector<TrainOption> &train_options();
+// Refuses what was given and has no effect on this objective.
+void expect_together(const TrainOptions &, const std::vector<std::string> &given);
 std::string print_options(const TrainOptions &);         // name = value, a line each: what a checkpoint keeps
 TrainOptions parse_options(const std::string &text, const std::string &where);

@@ -111,71 +111,95 @@ static Model starting_model(const TrainOptions &o, const Tokenizer &tokenizer) {
 
 // ---------------------------------------------------------------------------- [2] where its data come from
 namespace {
-struct Data {
-    Tokenizer tokenizer;
+class FromCorpus : public Source {
+public:
+    FromCorpus(const TrainOptions &, const Config &, Tokenizer &&);
+    const Tokenizer &tokenizer() const override { return words; }
+    std::string mark() const override;
+    std::string introduction(const Training &) const override;
+    double tokens_at_once() const override { return (double)batch * longest(); }
+    StepReport step(Training &t, const std::function<void()> &sound) override {
+        return t.train_step([&](long position) { return read(position); }, sound);
+    }
+    Columns terms(const StepReport &) const override;
+    std::string shown(const StepReport &) const override;
+    std::vector<std::string> held_out_columns() const override;
+    HeldOut evaluate(const Model &, const std::function<void(long)> &progress) const override;
+
+private:
+    std::string name;
+    Tokenizer words;
     Corpus corpus;
     Sequences fixed;                 // --tokens: taken as they are, again and again
     int batch, T, eos;
     bool apart;                      // documents do not see each other
-    Examples read(long position) {
-        if (fixed.empty()) {
-            Examples list = examples(corpus, tokenizer, position, batch, T);
-            for (Example &e : list)
-                for (size_t i = 0; apart && i + 1 < e.ids.size(); i++)
-                    if (e.ids[i] == eos) e.starts.push_back((int)i + 1);
-            return list;
-        }
-        Sequences b;
-        for (int i = 0; i < batch; i++) b.push_back(fixed[(position + i) % fixed.size()]);
-        return examples(b);
-    }
-    long tokens() const {            // of the training part; 0: it has no end
-        long n = 0;
-        for (const auto &s : fixed) n += (long)s.size() - 1;
-        return fixed.empty() && corpus.next_story < 0 ? (long)corpus.train.size() : n;
-    }
-    double tokens(long position, double sequences) const {               // of the next so many
-        if (fixed.empty()) return sequences * T;
-        const double rounds = std::floor(sequences / fixed.size());
-        double n = rounds * tokens();
-        for (long i = 0; i < sequences - rounds * fixed.size(); i++)
-            n += fixed[(position + i) % fixed.size()].size() - 1.0;
-        return n;
-    }
-    int longest() const {
-        size_t most = 0;
-        for (const auto &s : fixed) most = std::max(most, s.size() - 1);
-        return fixed.empty() ? T : (int)most;
-    }
-    std::string mark() const;
+    std::vector<Examples> held_out;
+
+    Examples read(long position);
+    long tokens() const;             // of the training part; 0: it has no end
+    double tokens(long position, double sequences) const;            // of the next so many
+    int longest() const;
 };
 }  // namespace
 
-static Data open_data(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer) {
-    tokenizer.set_boundary(c.bos, c.eos);
-    const int eos = tokenizer.eos.empty() ? -1 : tokenizer.eos[0];
-    Data d = {.tokenizer = std::move(tokenizer),
-              .corpus = {},
-              .fixed = {},
-              .batch = o.batch,
-              .T = o.context ? o.context : c.context,
-              .eos = eos,
-              .apart = o.documents == "apart"};
-    expect(d.T <= c.context, "--context ", d.T, ": the model's longest sequence is ", c.context);
-    expect(!d.apart || eos >= 0, "--documents apart: the model has no token that ends a document");
-    if (!o.tokens.empty()) {
-        d.fixed = read_sequences(o.tokens, c.V);
-        for (const auto &s : d.fixed)
-            expect((int)s.size() <= d.T + 1, "--tokens: a sequence of ", s.size(),
-                   " is longer than the context of ", d.T);
-        return d;
+FromCorpus::FromCorpus(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer)
+    : name(o.tokens.empty() ? o.data : o.tokens), words(std::move(tokenizer)), batch(o.batch),
+      T(o.context ? o.context : c.context), apart(o.documents == "apart") {
+    words.set_boundary(c.bos, c.eos);
+    eos = words.eos.empty() ? -1 : words.eos[0];
+    expect(T <= c.context, "--context ", T, ": the model's longest sequence is ", c.context);
+    expect(!apart || eos >= 0, "--documents apart: the model has no token that ends a document");
+    if (o.tokens.empty()) {
+        corpus = load_corpus(o.data, words, o.seed);
+        held_out = held_out_examples(corpus, batch, T, 16ul * batch);
+        return;
     }
-    d.corpus = load_corpus(o.data, d.tokenizer, o.seed);
-    return d;
+    fixed = read_sequences(o.tokens, c.V);
+    for (const auto &s : fixed)
+        expect((int)s.size() <= T + 1, "--tokens: a sequence of ", s.size(),
+               " is longer than the context of ", T);
+}
+
+std::unique_ptr<Source> source_of_corpus(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer) {
+    return std::make_unique<FromCorpus>(o, c, std::move(tokenizer));
+}
+
+Examples FromCorpus::read(long position) {
+    if (fixed.empty()) {
+        Examples list = examples(corpus, words, position, batch, T);
+        for (Example &e : list)
+            for (size_t i = 0; apart && i + 1 < e.ids.size(); i++)
+                if (e.ids[i] == eos) e.starts.push_back((int)i + 1);
+        return list;
+    }
+    Sequences b;
+    for (int i = 0; i < batch; i++) b.push_back(fixed[(position + i) % fixed.size()]);
+    return examples(b);
+}
+
+long FromCorpus::tokens() const {
+    long n = 0;
+    for (const auto &s : fixed) n += (long)s.size() - 1;
+    return fixed.empty() && corpus.next_story < 0 ? (long)corpus.train.size() : n;
+}
+
+double FromCorpus::tokens(long position, double sequences) const {
+    if (fixed.empty()) return sequences * T;
+    const double rounds = std::floor(sequences / fixed.size());
+    double n = rounds * tokens();
+    for (long i = 0; i < sequences - rounds * fixed.size(); i++)
+        n += fixed[(position + i) % fixed.size()].size() - 1.0;
+    return n;
+}
+
+int FromCorpus::longest() const {
+    size_t most = 0;
+    for (const auto &s : fixed) most = std::max(most, s.size() - 1);
+    return fixed.empty() ? T : (int)most;
 }
 
 // What tells these data from others: how many tokens there are, and a hash of some all over them.
-std::string Data::mark() const {
+std::string FromCorpus::mark() const {
     std::string some;
     const auto add = [&](const std::vector<int> &ids) {
         some.append((const char *)ids.data(), 4 * ids.size());
@@ -185,6 +209,51 @@ std::string Data::mark() const {
     for (const Tokens *part : {&corpus.train, &corpus.valid})
         for (size_t i = 0; i < 256 && i < part->size(); i++) add(part->read(i * (part->size() - 1) / 256, 1));
     return cat(fixed.empty() ? corpus.train.size() + corpus.valid.size() : tokens(), " ", hash_of(some));
+}
+
+std::string FromCorpus::introduction(const Training &t) const {
+    const double read = tokens(t.position, (double)(t.o.steps - t.step) * t.o.accumulate * batch);
+    return cat(name, ": ", in_units(read), " tokens in ", t.o.steps - t.step, " steps",
+               corpus.game ? cat(", a vocabulary of ", words.size()) : "",
+               tokens() ? cat(", ", std::setprecision(3), read / tokens(), " times the ", in_units(tokens()),
+                              " there are")
+                        : "");
+}
+
+Columns FromCorpus::terms(const StepReport &r) const {
+    Columns list;
+    for (const auto &[term, value] : r.terms)
+        if (!term.starts_with("lm_")) list.push_back({term, value});
+    for (const std::string &kind : corpus.kinds()) list.push_back({"lm_" + kind, r.term("lm_" + kind, NAN)});
+    return list;
+}
+
+std::string FromCorpus::shown(const StepReport &r) const {
+    const std::string lm = cat(" (lm ", std::fixed, std::setprecision(3), r.term("lm"), ")");
+    return cat(std::fixed, std::setprecision(3), "loss ", r.loss, r.terms.size() > 1 ? lm : "");
+}
+
+std::vector<std::string> FromCorpus::held_out_columns() const {
+    std::vector<std::string> names = {"valid_nats", "valid_bits_per_byte"};
+    for (const std::string &kind : corpus.kinds()) {
+        names.push_back("valid_" + kind);
+        names.push_back("valid_" + kind + "_right");
+    }
+    return names;
+}
+
+Source::HeldOut FromCorpus::evaluate(const Model &m, const std::function<void(long)> &progress) const {
+    if (held_out.empty()) return {};
+    const Evaluation e = ::evaluate(m, held_out, progress);
+    const double bits = e.nats / std::log(2.0) / corpus.valid_bytes_per_token;
+    Columns columns = {{"valid_nats", e.nats}, {"valid_bits_per_byte", bits}};
+    for (const std::string &kind : corpus.kinds()) {
+        const Evaluation::OfKind *k = e.kind(kind);
+        columns.push_back({"valid_" + kind, k ? k->nats : NAN});
+        columns.push_back({"valid_" + kind + "_right", k ? k->right : NAN});
+    }
+    const std::string in_bits = cat(std::fixed, std::setprecision(3), ", ", bits, " bits per byte");
+    return {columns, e.shown() + (std::isnan(bits) ? "" : in_bits)};
 }
 
 // ------------------------------------------------------------------------------------------- [3] its logs
@@ -229,37 +298,24 @@ struct Logs {
         : metrics(folder + "/metrics.csv", "step,loss", steps_done),
           expert_load(folder + "/expert_load.csv", "step,router", steps_done) {}
 };
-
-struct HeldOut {
-    Evaluation loss;
-    double bits;                                         // per byte
-};
 }  // namespace
 
 // The same columns in every step: what is not known there is empty.
-static void write_metrics(Log &log, long step, const StepReport &r, double tokens_per_s,
-                          const std::vector<std::string> &kinds, const std::optional<HeldOut> &valid) {
+static void write_metrics(Log &log, long step, const StepReport &r, double tokens_per_s, const Columns &terms,
+                          const Columns &held_out) {
     std::ostringstream head, row;
     head << "step,loss,tokens_per_s";
     row << step << std::setprecision(9) << "," << r.loss << "," << std::lround(tokens_per_s);
-    const auto column = [&](const std::string &name, double value) {
-        head << "," << name;
-        row << ",";
-        if (!std::isnan(value)) row << value;
+    const auto add = [&](const Columns &columns) {
+        for (const auto &[name, value] : columns) {
+            head << "," << name;
+            row << ",";
+            if (!std::isnan(value)) row << value;
+        }
     };
-    for (const auto &[name, value] : r.terms)
-        if (!name.starts_with("lm_")) column(name, value);
-    for (const std::string &kind : kinds) column("lm_" + kind, r.term("lm_" + kind, NAN));
-    column("lr", r.lr);
-    column("gradient_norm", r.gradient_norm);
-    column("max_vio", r.max_vio);
-    column("valid_nats", valid ? valid->loss.nats : NAN);
-    column("valid_bits_per_byte", valid ? valid->bits : NAN);
-    for (const std::string &kind : kinds) {
-        const Evaluation::OfKind *k = valid ? valid->loss.kind(kind) : nullptr;
-        column("valid_" + kind, k ? k->nats : NAN);
-        column("valid_" + kind + "_right", k ? k->right : NAN);
-    }
+    add(terms);
+    add({{"lr", r.lr}, {"gradient_norm", r.gradient_norm}, {"max_vio", r.max_vio}});
+    add(held_out);
     log.row(head.str(), row.str());
 }
 
@@ -282,9 +338,8 @@ static bool has_model(const std::string &folder) {
 namespace {
 class Run {
 public:
-    Run(const TrainOptions &o, Training &t, Data &data, std::optional<Logs> &logs)
-        : o(o), t(t), data(data), logs(logs), progress(t.step, o.steps),
-          held_out(held_out_examples(data.corpus, data.batch, data.T, 16ul * data.batch)) {
+    Run(const TrainOptions &o, Training &t, Source &source, std::optional<Logs> &logs)
+        : o(o), t(t), source(source), logs(logs), progress(t.step, o.steps) {
         if (o.resume && has_model(o.out)) saved_step = t.step;
     }
     int loop();
@@ -293,10 +348,9 @@ public:
 private:
     const TrainOptions &o;
     Training &t;
-    Data &data;
+    Source &source;
     std::optional<Logs> &logs;
     Progress progress;
-    std::vector<Examples> held_out;
     long saved_step = -1;
     bool due = false;                                    // to be saved, once the next gradient is finite
     double saved_at = 0, saving = 0, spent = 0;
@@ -305,24 +359,19 @@ private:
     void step();
     void save();
     void save_if_possible();
-    std::optional<HeldOut> evaluated(const StepReport &);
+    Columns evaluated(const StepReport &);
+    bool evaluation_due() const;
 };
 }  // namespace
 
 void Run::introduce(long frozen) {
     const Config &c = t.policy.model.c;
     const Census n = census(c);
-    const double read = data.tokens(t.position, (double)(o.steps - t.step) * o.accumulate * o.batch);
     progress.say(cat(c.name, ": ", in_units(n.total), " parameters, ", in_units(n.activated), " activated",
                      n.mtp ? cat(", ", in_units(n.mtp), " more of MTP") : "",
                      frozen ? cat(", ", in_units(frozen), " frozen") : "", "; ", device->name, ", ",
                      omp_get_max_threads(), omp_get_max_threads() == 1 ? " thread" : " threads"));
-    progress.say(cat(o.tokens.empty() ? o.data : o.tokens, ": ", in_units(read), " tokens in ",
-                     o.steps - t.step, " steps",
-                     data.corpus.game ? cat(", a vocabulary of ", data.tokenizer.size()) : "",
-                     data.tokens() ? cat(", ", std::setprecision(3), read / data.tokens(), " times the ",
-                                         in_units(data.tokens()), " there are")
-                                   : ""));
+    progress.say(source.introduction(t));
     progress.say(o.out.empty() ? "NOT saved: no --out" : "saved in " + o.out);
 }
 
@@ -330,55 +379,58 @@ void Run::save() {
     due = false;
     if (o.out.empty() || saved_step == t.step) return;
     const double before = progress.seconds();
-    data.tokenizer.save(o.out);
+    source.tokenizer().save(o.out);
     t.save(o.out);
     saved_step = t.step;
     saved_at = progress.seconds();
     saving += saved_at - before;
 }
 
-std::optional<HeldOut> Run::evaluated(const StepReport &r) {
+bool Run::evaluation_due() const {
     const long every = o.eval_every ? o.eval_every : std::max(1l, o.steps / 5);
-    if (held_out.empty() || (t.step % every != 0 && t.step != o.steps)) return {};
-    Evaluation loss;
+    return t.step % every == 0 || t.step == o.steps;
+}
+
+Columns Run::evaluated(const StepReport &r) {
+    Columns unknown;
+    for (const std::string &name : source.held_out_columns()) unknown.push_back({name, NAN});
+    if (unknown.empty() || !evaluation_due()) return unknown;
+    Source::HeldOut valid;
     try {
-        loss = evaluate(t.policy.model, held_out, [](long) {
+        valid = source.evaluate(t.policy.model, [](long) {
             if (interrupted) throw Interrupted();
         });
     } catch (const Interrupted &) {
-        return {};
+        return unknown;
     }
-    if (!std::isfinite(loss.nats))
-        throw Diverged(cat("after step ", t.step, " the loss on held-out text is ", loss.nats));
-    const HeldOut valid = {loss, loss.nats / std::log(2.0) / data.corpus.valid_bytes_per_token};
-    progress.say(cat(
-        "step ", t.step, "  held out: ", loss.shown(),
-        std::isnan(valid.bits) ? ""
-                               : cat(", ", std::fixed, std::setprecision(3), valid.bits, " bits per byte"),
-        r.load.empty() ? "" : cat("  (MaxVio ", std::fixed, std::setprecision(3), r.max_vio, ")")));
+    if (valid.columns.empty()) return unknown;
+    if (!std::isfinite(valid.columns[0].second))
+        throw Diverged(
+            cat("after step ", t.step, " ", valid.columns[0].first, " is ", valid.columns[0].second));
+    progress.say(
+        cat("step ", t.step, "  held out: ", valid.shown,
+            r.load.empty() ? "" : cat("  (MaxVio ", std::fixed, std::setprecision(3), r.max_vio, ")")));
     if (t.step == o.steps)
         for (const std::string &name : t.policy.optimiser.untouched())
             progress.say(name + ": no gradient has reached it in the whole run");
-    return valid;
+    return valid.columns;
 }
 
 void Run::step() {
     const double before = progress.seconds(), saving_before = saving;
     const auto sound = [&] { save(); };
-    const StepReport r = t.train_step([&](long position) { return data.read(position); },
-                                      due ? sound : std::function<void()>());
+    const StepReport r = source.step(t, due ? sound : std::function<void()>());
     const double took = progress.seconds() - before - (saving - saving_before);
     spent += took;
     tokens += r.tokens;
-    const std::optional<HeldOut> valid = evaluated(r);
+    for (const std::string &line : r.said) progress.say(line);
+    const Columns valid = evaluated(r);
     if (logs) {
-        write_metrics(logs->metrics, t.step, r, r.tokens / took, data.corpus.kinds(), valid);
-        if (valid) write_load(logs->expert_load, t.step, r.load);
+        write_metrics(logs->metrics, t.step, r, r.tokens / took, source.terms(r), valid);
+        if (!valid.empty() && !std::isnan(valid[0].second)) write_load(logs->expert_load, t.step, r.load);
     }
-    const bool more = r.terms.size() > 1;
-    progress.update(t.step, cat(std::fixed, std::setprecision(3), "loss ", r.loss,
-                                more ? cat(" (lm ", std::fixed, std::setprecision(3), r.term("lm"), ")") : "",
-                                std::setprecision(1), "  ", tokens / spent / 1000, "k tokens/s"));
+    progress.update(t.step, cat(source.shown(r), std::fixed, std::setprecision(1), "  ",
+                                tokens / spent / 1000, "k tokens/s"));
 }
 
 // An error of something else than numbers: the weights are worth keeping, and what went wrong is to be told.
@@ -456,7 +508,20 @@ static void expect_something_trained(const Config &c, long frozen) {
     expect(frozen < n.total + n.mtp, "--freeze: all weights are frozen, so nothing is trained");
 }
 
-int train(const TrainOptions &asked, const std::vector<std::string> &given) {
+// A run goes on with its own. A game has one, too; a policy that is asked a task's questions keeps what it has.
+static Tokenizer tokenizer_of_run(const TrainOptions &o, bool resumed) {
+    if (resumed && fs::exists(o.out + "/tokenizer.json")) return load_tokenizer(o.out);
+    const bool asked = o.objective != "lm";
+    expect(!asked || !o.task.empty(), "--objective ", o.objective, ": --task is needed");
+    const auto game = o.tokens.empty() ? load_game(asked ? o.task : o.data) : nullptr;
+    const std::string named = tokenizer_of(o);
+    if (!game || (asked && named != "bytes")) return load_tokenizer(named);
+    expect(o.tokenizer.empty(), "--tokenizer ", o.tokenizer, ": ", asked ? o.task : o.data,
+           " is no text and has a vocabulary of its own");
+    return game->tokenizer();
+}
+
+int train(const TrainOptions &asked, const std::vector<std::string> &given, const MakeSource &make_source) {
     expect(!asked.resume || !asked.out.empty(), "--resume needs --out, the run to go on with");
     if (!asked.resume && !asked.out.empty()) expect_no_run(asked.out);
     std::optional<OwnFolder> folder;
@@ -467,24 +532,20 @@ int train(const TrainOptions &asked, const std::vector<std::string> &given) {
            " already");
     if (!o.out.empty()) folder.emplace(o.out, files_of_a_run);
 
-    const auto game = o.tokens.empty() ? load_game(o.data) : nullptr;
-    expect(!game || o.tokenizer.empty(), "--tokenizer ", o.tokenizer, ": ", o.data,
-           " is no text and has a vocabulary of its own");
-    Tokenizer tokenizer =
-        game ? game->tokenizer()
-             : load_tokenizer(run && fs::exists(o.out + "/tokenizer.json") ? o.out : tokenizer_of(o));
+    Tokenizer tokenizer = tokenizer_of_run(o, run.has_value());
     expect(!run || !o.tokens.empty() || tokenizer.size() <= run->config.V, o.out, ": its tokenizer has ",
            tokenizer.size(), " tokens, its model's vocabulary only ", run->config.V);
     if (run) expect_memory_for(run->config, 4);
     Model model = run ? build(run->config) : starting_model(o, tokenizer);
-    Data data = open_data(o, model.c, std::move(tokenizer));
-    if (!run && !o.out.empty()) expect_no_other_tokenizer(o.out, data.tokenizer);
-    expect_memory_for(model.c, 4, (double)data.batch * data.longest());
+    const std::unique_ptr<Source> source = make_source(o, model.c, std::move(tokenizer));
+    if (!run && !o.out.empty()) expect_no_other_tokenizer(o.out, source->tokenizer());
+    expect_memory_for(model.c, 4, source->tokens_at_once());
     const long frozen = freeze(model, o.freeze);
     expect_something_trained(model.c, frozen);
     if (!o.out.empty()) expect_savable(model);
     Training t(o, std::move(model));
-    t.data = data.mark();
+    t.data = source->mark();
+    source->begin(t);
     const CatchInterrupt stop("\nfinishing this step; Ctrl-C again ends at once\n");
     if (run) {
         t.resume(o.out);
@@ -492,7 +553,7 @@ int train(const TrainOptions &asked, const std::vector<std::string> &given) {
     }
     std::optional<Logs> logs;
     if (!o.out.empty()) logs.emplace(o.out, t.step);
-    Run loop(o, t, data, logs);
+    Run loop(o, t, *source, logs);
     loop.introduce(frozen);
     return loop.loop();
 }

@@ -1,7 +1,11 @@
 // training.h: objectives, the optimiser, one training step, and what a run is made of.
 #pragma once
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
 
+#include "src/text/tokenizer.h"
 #include "src/train/batch.h"
 #include "src/train/options.h"
 
@@ -60,6 +64,7 @@ struct StepReport {
     long tokens;
     std::vector<std::pair<std::string, double>> terms;
     std::vector<std::vector<int>> load;                  // tokens of each expert, router by router
+    std::vector<std::string> said = {};                  // lines for people
     double term(const std::string &name, double otherwise = 0) const;
 };
 double max_violation(const std::vector<std::vector<int>> &load);  // max_i c_i / mean c - 1, mean over routers
@@ -72,12 +77,18 @@ struct Diverged : Error {
 struct Training {
     TrainOptions o;
     Learner policy;
-    long step = 0, position = 0;                         // steps done; sequences read
+    std::optional<Learner> critic;                       // of PPO: the values of what stands before a token
+    std::optional<Model> reference;                      // a policy that stays as it was
+    std::map<std::string, std::vector<double>> kept;     // what the source of the steps needs to go on
+    long step = 0, position = 0;                         // steps done; sequences (questions) read
     std::string data;                                    // what tells the data that are read from others
     Training(const TrainOptions &, Model &&);
-    // read(position) gives the sequences of one micro-batch. A step whose gradient is not finite is not
-    // taken: Diverged, and weights, moments and step are what they were. sound() is called once the gradient
-    // is known to be finite, while the weights are still those that it was measured at.
+    // One step down the sum of the parts' losses. A step whose gradient is not finite is not taken: Diverged,
+    // and weights, moments and step are what they were. sound() is called once the gradient is known to be
+    // finite, while the weights are still those that it was measured at.
+    using Part = std::function<Losses(Aux &)>;
+    StepReport update(const std::vector<Part> &, const std::function<void()> &sound = {});
+    // Language modelling; read(position) gives the sequences of one micro-batch.
     StepReport train_step(const std::function<Examples(long position)> &read,
                           const std::function<void()> &sound = {});
 
@@ -94,5 +105,28 @@ struct SavedRun {
 };
 SavedRun saved_run(const std::string &directory);        // what --resume goes on with, without its tensors
 
-// ---- the verb (src/train/run.cpp). given: names of the options that were on the command line
-int train(const TrainOptions &, const std::vector<std::string> &given);
+// ---- the verb (src/train/run.cpp)
+using Columns = std::vector<std::pair<std::string, double>>;       // of metrics.csv; NaN: not known
+// Where a run's steps come from: a corpus (here), or outputs that are rewarded (src/rl).
+class Source {
+public:
+    virtual ~Source() = default;
+    virtual const Tokenizer &tokenizer() const = 0;
+    virtual std::string mark() const = 0;                // tells these data from others
+    virtual std::string introduction(const Training &) const = 0;
+    virtual double tokens_at_once() const = 0;           // of a batch: what memory they need is asked before
+    virtual void begin(Training &) {}                    // with the weights that a run begins with
+    virtual StepReport step(Training &, const std::function<void()> &sound) = 0;
+    virtual Columns terms(const StepReport &) const = 0;             // the same names in every step
+    virtual std::string shown(const StepReport &) const = 0;         // beside the bar
+    struct HeldOut {
+        Columns columns;
+        std::string shown;
+    };
+    virtual std::vector<std::string> held_out_columns() const = 0;   // none: nothing is held out
+    virtual HeldOut evaluate(const Model &, const std::function<void(long)> &progress) const = 0;
+};
+using MakeSource = std::function<std::unique_ptr<Source>(const TrainOptions &, const Config &, Tokenizer &&)>;
+std::unique_ptr<Source> source_of_corpus(const TrainOptions &, const Config &, Tokenizer &&);
+// given: names of the options that were on the command line
+int train(const TrainOptions &, const std::vector<std::string> &given, const MakeSource & = source_of_corpus);

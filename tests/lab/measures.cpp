@@ -7,7 +7,7 @@
 #include <map>
 #include <set>
 
-#include "src/lab/statistics.h"
+#include "src/base/statistics.h"
 #include "src/model/config.h"
 #include "src/train/training.h"
 #include "tests/model/experts.h"

@@ -1,6 +1,6 @@
 // statistics.cpp: the specification of what experiments are judged by. tests/oracle/check_statistics.py asks
 // SciPy for its opinion.
-#include "src/lab/statistics.h"
+#include "src/base/statistics.h"
 
 #include <cmath>
 

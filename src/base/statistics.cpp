@@ -1,5 +1,5 @@
 // statistics.cpp: see statistics.h. Sums run in the order of the list.
-#include "src/lab/statistics.h"
+#include "src/base/statistics.h"
 
 #include <algorithm>
 #include <cmath>
