@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "src/base/error.h"
+#include "src/base/files.h"
 #include "src/base/json.h"
 #include "src/base/progress.h"
 #include "src/base/text.h"
@@ -197,7 +198,7 @@ static Tensor step_rewards(const std::vector<Rollout> &rollouts, const Tokenizer
     return from(x, {(long)rollouts.size(), T}, "reward");
 }
 
-// ------------------------------------------------------------------------------------------------- [3] losses
+// ------------------------------------------------------------------------------------------------ [3] losses
 // log pi of the outputs' tokens, under a model that is not trained here.
 static Tensor fixed_logp(const Model &m, const Experience &e, double temperature) {
     NoGrad off;
@@ -273,7 +274,9 @@ private:
     Lessons part(const Lessons &, long step) const;
     Tensor objective(Training &, const Experience &, const LogP &, const Tensor &logp_ref) const;
     Losses loss(Training &, const Experience &, double share, Aux &, Watched &) const;
-    std::vector<std::string> said;
+    void tell(const std::vector<Rollout> &, long step);
+    void write_samples(long steps_done);
+    std::vector<std::string> said, samples;              // lines for people, for samples.jsonl
 };
 }  // namespace
 
@@ -343,14 +346,21 @@ Lessons FromRollouts::roll(Training &t) {
                            .logp = r.answer.logp,
                            .kept = r.answer.kept,
                            .experts = r.answer.experts,
-                           .reward = r.reward});
+                           .reward = o.objective == "online-rft" ? r.graded.right : r.reward});   // Math (11)
     advise(t, lessons, rollouts);
+    tell(rollouts, t.step);
+    seconds_of_rollout = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return lessons;
+}
+
+// What people are told of a rollout: its figures; now and then the best and the worst output.
+void FromRollouts::tell(const std::vector<Rollout> &rollouts, long step) {
     const Score s = score(rollouts, o.group, 0);
-    double spread = 0;
-    for (const Rollout &r : rollouts)
-        spread += (r.reward - s.reward) * (r.reward - s.reward) / rollouts.size();
-    double right = 0;
-    for (double p : s.pass[0]) right += p / s.pass[0].size();
+    double spread = 0, right = 0;
+    for (const Rollout &r : rollouts) {
+        spread += (r.reward - s.reward) * (r.reward - s.reward) / (double)rollouts.size();
+        right += r.graded.right / (double)rollouts.size();
+    }
     of_rollout = {{"reward", s.reward},
                   {"reward_spread", std::sqrt(spread)},
                   {"right", right},
@@ -361,22 +371,41 @@ Lessons FromRollouts::roll(Training &t) {
                   {"cut", s.cut},
                   {"reasoning_steps", s.steps},
                   {"reasoning_right", s.steps_right}};
-    said.clear();
     const long every = o.show_every ? o.show_every : std::max(1l, o.steps / 10);
-    if (t.step % every < steps_of_rollout()) {
-        const auto best =
-            std::max_element(rollouts.begin(), rollouts.end(),
-                             [](const Rollout &a, const Rollout &b) { return a.reward < b.reward; });
-        const auto worst =
-            std::min_element(rollouts.begin(), rollouts.end(),
-                             [](const Rollout &a, const Rollout &b) { return a.reward < b.reward; });
-        for (const Rollout *r : {&*best, &*worst})
-            said.push_back(cat("  ", r->question.prompt, " ", r->text, r->ended() ? "" : "...", "  (",
-                               r->graded.right ? "right" : "wrong",
-                               r->graded.formed ? "" : ", not well formed", ", reward ", r->reward, ")"));
+    if (step % every >= steps_of_rollout()) return;
+    const auto less = [](const Rollout &a, const Rollout &b) { return a.reward < b.reward; };
+    const Rollout &best = *std::max_element(rollouts.begin(), rollouts.end(), less);
+    const Rollout &worst = *std::min_element(rollouts.begin(), rollouts.end(), less);
+    for (const Rollout *r : {&best, &worst}) {
+        said.push_back(cat("  ", r->question.prompt, " ", r->text, r->ended() ? "" : "...", "  (",
+                           r->graded.right ? "right" : "wrong", r->graded.formed ? "" : ", not well formed",
+                           ", reward ", r->reward, ")"));
+        samples.push_back(dump({{"step", step},
+                                {"prompt", r->question.prompt},
+                                {"output", r->text},
+                                {"reward", r->reward},
+                                {"right", r->graded.right},
+                                {"formed", r->graded.formed},
+                                {"ended", r->ended()}},
+                               -1));
     }
-    seconds_of_rollout = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return lessons;
+}
+
+// samples.jsonl of the run's folder. What a resumed run had written after its checkpoint comes again.
+void FromRollouts::write_samples(long steps_done) {
+    if (o.out.empty()) return;
+    const std::string path = o.out + "/samples.jsonl";
+    std::vector<std::string> lines;
+    std::ifstream old(path);
+    for (std::string line; std::getline(old, line);) {
+        const Json sample = parse_json(line, path, (long)lines.size() + 1);
+        if (get_int(JsonObject(sample, path), "step", 0, 1l << 40) < steps_done) lines.push_back(line);
+    }
+    lines.insert(lines.end(), samples.begin(), samples.end());
+    std::string text;
+    for (const std::string &line : lines) text += line + "\n";
+    if (!text.empty()) write_atomically(path, text);
+    samples.clear();
 }
 
 // What the objective needs to know of each token.
@@ -460,7 +489,10 @@ StepReport FromRollouts::step(Training &t, const std::function<void()> &sound) {
     seconds_of_rollout = 0;
     if (o.refresh && t.reference && t.step % o.refresh == 0 && t.step > 0)
         t.reference = clone(t.policy.model);
-    if (now == 0) keep(t.kept, roll(t));
+    if (now == 0) {
+        keep(t.kept, roll(t));
+        if (!samples.empty()) write_samples(t.step);
+    }
     const Lessons lessons = part(kept(t.kept), t.step);
     double outputs = 0, tokens = 0;
     for (const Lesson &l : lessons) outputs++, tokens += (double)l.ids.size();

@@ -34,6 +34,10 @@ double majority_at(const std::vector<Graded> &outputs, int k, int draws, uint64_
     for (size_t i = 0; i < order.size(); i++) order[i] = (int)i;
     if (k == (int)order.size()) return vote(outputs, order, k);
     double sum = 0;
+    if (k == 1) {                                        // each output once
+        for (const Graded &g : outputs) sum += g.right && !g.answer.empty();
+        return sum / (double)outputs.size();
+    }
     Random r = {seed};
     for (int d = 0; d < draws; d++) {
         for (int i = 0; i < k; i++) std::swap(order[i], order[i + r.below((int)order.size() - i)]);

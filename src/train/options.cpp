@@ -59,12 +59,61 @@ static TrainOption of(const std::vector<std::string> &objectives, TrainOption op
     return option;
 }
 
-const std::vector<TrainOption> &train_options() {
-    using O = TrainOptions;
-    static const std::vector<std::string> read = {"lm"}, asked = {"online-rft", "ppo", "grpo"},
-                                          near = {"ppo", "grpo"}, switches = {"on", "off"};
-    constexpr auto fixed = TrainOption::fixed, remembered = TrainOption::remembered, free = TrainOption::free;
-    static const std::vector<TrainOption> table = {
+using O = TrainOptions;
+constexpr auto fixed = TrainOption::fixed, remembered = TrainOption::remembered, any_time = TrainOption::free;
+
+// Of what is learned from outputs that are rewarded.
+static std::vector<TrainOption> options_on_outputs() {
+    const std::vector<std::string> asked = {"online-rft", "ppo", "grpo"}, near = {"ppo", "grpo"},
+                                   switches = {"on", "off"};
+    return {
+        of(asked,
+           row("task", &O::task, "whose questions are asked; `deepseek task --list` shows all", fixed)),
+        of(asked, row("level", &O::level, "of the questions; 0: the usual one", remembered, 0, 1e6)),
+        of(asked, row("questions", &O::questions, "of a rollout", fixed, 1, 1 << 16)),
+        of(asked, row("group", &O::group, "outputs of each question", fixed, 1, 1 << 16)),
+        of(asked, row("updates", &O::updates, "steps that share a rollout, each with a part of it", fixed, 1,
+                      1 << 16)),
+        of(asked, row("epochs", &O::epochs, "how often each output is learned from", fixed, 1, 1 << 10)),
+        of(asked, row("max-tokens", &O::max_tokens, "of an output; 0: as the context allows", remembered, 0,
+                      1 << 24)),
+        of(asked, row("temperature", &O::temperature, "of policy and sampler", fixed, 1e-3, 1e3)),
+        of(asked,
+           row("top-p", &O::top_p, "sample among the likeliest up to this probability", fixed, 1e-6, 1)),
+        of(asked, row("top-k", &O::top_k, "sample among the k likeliest; 0: all", fixed, 0, 1e9)),
+        of(asked,
+           row("sampler", &O::sampler, "precision of the sampler's products", fixed, 0, 0, {"f32", "bf16"})),
+        of(near, row("reward", &O::reward, "weights of accuracy, format, language, length", fixed)),
+        of({"grpo"}, row("reward-at", &O::reward_at, "an output's end, or also each step of its reasoning",
+                         fixed, 0, 0, {"end", "step"})),
+        of(near, row("eps", &O::eps, "the ratio to the sampling policy is clipped to 1 - eps .. 1 + eps",
+                     fixed, 0, 1e6)),
+        of(near, row("beta", &O::beta, "weight of the distance from the reference", fixed, 0, 1e6)),
+        of({"grpo"}, row("kl", &O::kl, "how that distance is estimated", fixed, 0, 0, {"k3", "unbiased"})),
+        of({"grpo"},
+           row("std", &O::std, "advantages divided by their spread in the group", fixed, 0, 0, switches)),
+        of(asked, row("length", &O::length, "what an output's terms are divided by", fixed, 0, 0,
+                      {"sequence", "token", "constant"})),
+        of({"grpo"}, row("delta", &O::delta,
+                         "bad outputs that the policy has left this far are masked; 0: none", fixed, 0, 1e6)),
+        of(near, row("refresh", &O::refresh, "steps until the policy becomes the reference; 0: never", fixed,
+                     0, 1e9)),
+        of(asked,
+           row("keep-routing", &O::keep_routing, "experts as the sampler chose them", fixed, 0, 0, switches)),
+        of(asked, row("keep-mask", &O::keep_mask, "probabilities among what the sampler chose among", fixed,
+                      0, 0, switches)),
+        of({"ppo"}, row("gae-gamma", &O::gae_gamma, "discount of later rewards", fixed, 0, 1)),
+        of({"ppo"}, row("gae-lambda", &O::gae_lambda, "of the advantage's estimation", fixed, 0, 1)),
+        of({"ppo"},
+           row("critic-lr", &O::critic_lr, "the critic's learning rate, times the policy's", fixed, 0, 1e3)),
+        of(asked, row("show-every", &O::show_every, "steps between two sample outputs; 0: ten times",
+                      any_time, 0, 1e9)),
+    };
+}
+
+static std::vector<TrainOption> general_options() {
+    const std::vector<std::string> read = {"lm"};
+    return {
         row("objective", &O::objective, "what is learned: to go on as texts do, or from rewarded outputs",
             fixed, 0, 0, {"lm", "online-rft", "ppo", "grpo"}),
         path("preset", &O::preset, "a preset's name or file; `deepseek config --list` shows them",
@@ -96,53 +145,20 @@ const std::vector<TrainOption> &train_options() {
         row("adam-eps", &O::adam_eps, "AdamW: added to the root in the denominator", fixed, 1e-20, 1),
         row("clip", &O::clip, "largest norm of all gradients; 0: none", fixed, 0, 1e30),
         row("seed", &O::seed, "of weights and data", fixed, -2147483648.0, 2147483647),
-        row("save-every", &O::save_every, "steps; 0: every five minutes, at the end, and on Ctrl-C", free, 0,
-            1e9),
-        row("eval-every", &O::eval_every, "steps; 0: five times", free, 0, 1e9),
-        row("out", &O::out, "folder for the checkpoint and metrics.csv", free),
-        row("resume", &O::resume, "go on with the run in --out, whose options it remembers", free),
-        of(asked,
-           row("task", &O::task, "whose questions are asked; `deepseek task --list` shows all", fixed)),
-        of(asked, row("level", &O::level, "of the questions; 0: the usual one", remembered, 0, 1e6)),
-        of(asked, row("questions", &O::questions, "of a rollout", fixed, 1, 1 << 16)),
-        of(asked, row("group", &O::group, "outputs of each question", fixed, 1, 1 << 16)),
-        of(asked, row("updates", &O::updates, "steps that share a rollout, each with a part of it", fixed, 1,
-                      1 << 16)),
-        of(asked, row("epochs", &O::epochs, "how often each output is learned from", fixed, 1, 1 << 10)),
-        of(asked, row("max-tokens", &O::max_tokens, "of an output; 0: as the context allows", remembered, 0,
-                      1 << 24)),
-        of(asked, row("temperature", &O::temperature, "of policy and sampler", fixed, 1e-3, 1e3)),
-        of(asked,
-           row("top-p", &O::top_p, "sample among the likeliest up to this probability", fixed, 1e-6, 1)),
-        of(asked, row("top-k", &O::top_k, "sample among the k likeliest; 0: all", fixed, 0, 1e9)),
-        of(asked,
-           row("sampler", &O::sampler, "precision of the sampler's products", fixed, 0, 0, {"f32", "bf16"})),
-        of(asked, row("reward", &O::reward, "weights of accuracy, format, language, length", fixed)),
-        of({"grpo"}, row("reward-at", &O::reward_at, "an output's end, or also each step of its reasoning",
-                         fixed, 0, 0, {"end", "step"})),
-        of(near, row("eps", &O::eps, "the ratio to the sampling policy is clipped to 1 - eps .. 1 + eps",
-                     fixed, 0, 1e6)),
-        of(near, row("beta", &O::beta, "weight of the distance from the reference", fixed, 0, 1e6)),
-        of({"grpo"}, row("kl", &O::kl, "how that distance is estimated", fixed, 0, 0, {"k3", "unbiased"})),
-        of({"grpo"},
-           row("std", &O::std, "advantages divided by their spread in the group", fixed, 0, 0, switches)),
-        of(asked, row("length", &O::length, "what an output's terms are divided by", fixed, 0, 0,
-                      {"sequence", "token", "constant"})),
-        of({"grpo"}, row("delta", &O::delta,
-                         "bad outputs that the policy has left this far are masked; 0: none", fixed, 0, 1e6)),
-        of(near, row("refresh", &O::refresh, "steps until the policy becomes the reference; 0: never", fixed,
-                     0, 1e9)),
-        of(asked,
-           row("keep-routing", &O::keep_routing, "experts as the sampler chose them", fixed, 0, 0, switches)),
-        of(asked, row("keep-mask", &O::keep_mask, "probabilities among what the sampler chose among", fixed,
-                      0, 0, switches)),
-        of({"ppo"}, row("gae-gamma", &O::gae_gamma, "discount of later rewards", fixed, 0, 1)),
-        of({"ppo"}, row("gae-lambda", &O::gae_lambda, "of the advantage's estimation", fixed, 0, 1)),
-        of({"ppo"},
-           row("critic-lr", &O::critic_lr, "the critic's learning rate, times the policy's", fixed, 0, 1e3)),
-        of(asked,
-           row("show-every", &O::show_every, "steps between two sample outputs; 0: ten times", free, 0, 1e9)),
+        row("save-every", &O::save_every, "steps; 0: every five minutes, at the end, and on Ctrl-C", any_time,
+            0, 1e9),
+        row("eval-every", &O::eval_every, "steps; 0: five times", any_time, 0, 1e9),
+        row("out", &O::out, "folder for the checkpoint and metrics.csv", any_time),
+        row("resume", &O::resume, "go on with the run in --out, whose options it remembers", any_time),
     };
+}
+
+const std::vector<TrainOption> &train_options() {
+    static const std::vector<TrainOption> table = [] {
+        std::vector<TrainOption> all = general_options();
+        for (const TrainOption &option : options_on_outputs()) all.push_back(option);
+        return all;
+    }();
     return table;
 }
 

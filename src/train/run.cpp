@@ -501,14 +501,15 @@ static void announce_changes(const SavedRun &then, const Training &t) {
 // All that a run writes.
 static const std::vector<std::string> files_of_a_run = {
     "training.safetensors", "model.safetensors",     "config.json", "generation_config.json",
-    "tokenizer.json",       "tokenizer_config.json", "metrics.csv", "expert_load.csv"};
+    "tokenizer.json",       "tokenizer_config.json", "metrics.csv", "expert_load.csv",
+    "samples.jsonl"};
 
 static void expect_something_trained(const Config &c, long frozen) {
     const Census n = census(c);
     expect(frozen < n.total + n.mtp, "--freeze: all weights are frozen, so nothing is trained");
 }
 
-// A run goes on with its own. A game has one, too; a policy that is asked a task's questions keeps what it has.
+// A run goes on with its own. A game has one, too; a policy that is asked questions keeps what it has.
 static Tokenizer tokenizer_of_run(const TrainOptions &o, bool resumed) {
     if (resumed && fs::exists(o.out + "/tokenizer.json")) return load_tokenizer(o.out);
     const bool asked = o.objective != "lm";
