@@ -152,7 +152,7 @@ struct Step {
     Tensor at = {};                                      // decoding: rows of the cache to write
     Caches *past = nullptr;
     Aux *aux = nullptr;
-    const std::vector<Tensor> *imposed = nullptr;  // choices of experts, router by router, instead of its own
+    const std::vector<Tensor> *imposed = nullptr;  // choices of experts, router by router (aux counts them)
     Tensor exempt = {};              // (B,T), in training: 1 where no choice may be dropped
 };
 

@@ -103,12 +103,14 @@ std::vector<Tensor> outputs_and_gradients(const Function &, const Leaves &);
 void check_kernels(const Function &, const Leaves &, double bar);      // fast says what plain says
 void check_threads(const Function &, const Leaves &);                  // 1, 2 and 3 threads: the same bits
 
-// The line that a failing action told the user; empty if it did not fail.
-template <class Action> std::string error_of(Action action) {
+// What a failing action told the user, and the hint beside it; empty if it did not fail.
+struct Refusal { std::string cause, hint; };
+template <class Action> Refusal refusal(Action action) {
     try {
         action();
     } catch (const Error &error) {
-        return error.what();
+        return {error.what(), error.hint};
     }
-    return "";
+    return {};
 }
+template <class Action> std::string error_of(Action action) { return refusal(action).cause; }

@@ -18,7 +18,6 @@
 #include "src/model/weights.h"
 #include "src/rl/score.h"
 
-// ------------------------------------------------------------------------------------------------ [1] lessons
 using Numbers = std::map<std::string, std::vector<double>>;
 // f(name, list of a lesson) for every list that a lesson has.
 template <class L, class F> static void for_lists(L &l, size_t routers, F f) {

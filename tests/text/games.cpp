@@ -7,19 +7,10 @@
 #include <set>
 
 #include "src/base/error.h"
+#include "tests/check.h"
 #include "src/text/tokenizer.h"
 
 namespace {
-struct Refusal { std::string cause, hint; };
-template <class Action> Refusal refusal(Action action) {
-    try {
-        action();
-    } catch (const Error &e) {
-        return {e.what(), e.hint};
-    }
-    return {"nothing refused", ""};
-}
-
 bool asked(const Sample &s, size_t i) { return s.weight.empty() || s.weight[i] != 0; }
 
 // What stands behind the first token like the one before this: the answer, if it was told at all.
