@@ -541,6 +541,18 @@ TEST_CASE("tasks: the time that a grade takes grows no faster than the output") 
     }
 }
 
+TEST_CASE("tasks: the two languages of words share no letter, and both are asked in") {
+    std::map<std::string, std::set<char>> letters;       // by how prompts begin
+    Random r = {seeded(10)};
+    for (long i = 0; i < 200; i++) {
+        const Question q = nth(task_words, i);
+        for (char c : q.prompt + task_words.trace(r, q, true))
+            if (c >= 'a' && c <= 'z') letters[q.prompt.substr(0, 3)].insert(c);
+    }
+    CHECK(letters.size() == 2);
+    for (char c : letters["had"]) CHECK(!letters["own"].count(c));
+}
+
 TEST_CASE("tasks: an unknown one is refused with the nearest") {
     try {
         task_named("countdwon");
