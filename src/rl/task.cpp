@@ -8,7 +8,7 @@
 #include "src/text/tokenizer.h"
 
 const std::vector<const Task *> &tasks() {
-#define X(name) &name##_task,
+#define X(name) &task_##name,
     static const std::vector<const Task *> list = {TASKS(X)};
 #undef X
     return list;

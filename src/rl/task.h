@@ -42,15 +42,15 @@ struct Task {
     std::string (*trace)(Random &, const Question &, bool gold);
 };
 
-#define TASKS(X) X(countdown)
-#define X(name) extern const Task name##_task;
+#define TASKS(X) X(countdown) X(chain) X(add) X(words) X(permute) X(parity)
+#define X(name) extern const Task task_##name;
 TASKS(X)
 #undef X
 const std::vector<const Task *> &tasks();
 const Task &task_named(const std::string &name);         // refuses an unknown one with the nearest
 
 // Question number `index`: of training by this seed, or held out (one of 16, by the hash of its prompt).
-// level 0: the usual one.
+// Level 0: the usual one.
 Question question_of(const Task &, uint64_t seed, long index, int level = 0);
 Question held_out_question(const Task &, long index, int level = 0);
 bool is_held_out(const std::string &prompt);

@@ -46,8 +46,9 @@ TEST_CASE("score: Pass@K is the share of choices of K outputs among which one is
 }
 
 TEST_CASE("score: a vote is right as often as over all choices, ties by lot") {
-    const std::vector<Graded> outputs = {answered("7", true), answered("3"), answered("7", true), answered("3"),
-                                         answered("5"),       answered(""),  answered("")};
+    const std::vector<Graded> outputs = {answered("7", true), answered("3"), answered("7", true),
+                                         answered("3"),       answered("5"), answered(""),
+                                         answered("")};
     for (int k = 1; k <= 7; k++) {
         double all = 0, right = 0;
         for_choices(7, k, [&](const std::vector<int> &chosen) {
@@ -213,7 +214,8 @@ TEST_CASE("lessons: what a checkpoint keeps of them is all of them, to the bit")
 TEST_CASE("lessons: side by side, each number stands where its token is predicted") {
     const Lessons lessons = some_lessons();
     const Experience e = experience(lessons, 19);
-    const std::vector<int> next = int_values(e.next), bits = int_values(e.allowed), idx = int_values(e.experts[0]);
+    const std::vector<int> next = int_values(e.next), bits = int_values(e.allowed),
+                           idx = int_values(e.experts[0]);
     const std::vector<real> old = values(e.logp_old), A = values(e.A);
     const int T = e.next.shape[1];
     for (int b = 0; b < 3; b++) {
@@ -368,11 +370,14 @@ TEST_CASE("steps: kept routing: the experts are the sampler's, and the router st
     for (const Config &c : {with_experts(), load_preset("v3-nano")}) {
         Under run(o, c);
         long counted = 0, choices = 0;
-        for (int n : run.step().load[0]) counted += n;
+        const auto count = [&](const StepReport &r) {
+            for (int n : r.load[0]) counted += n;
+        };
+        count(run.step());
         const Lessons lessons = kept(run.t.kept);
         CHECK((int)lessons[0].experts.size() == c.n_layers - c.n_dense);
         for (const Lesson &l : lessons) choices += (long)l.experts[0].size();
-        for (int n : run.step().load[0]) counted += n;
+        count(run.step());
         CHECK(counted == choices);                       // each lesson in one of the two steps
         for (const Optimiser::Entry &e : run.t.policy.optimiser.entries)
             if (e.group == Group::router && e.name.starts_with("blocks.")) {

@@ -7,7 +7,7 @@
 // answers blindly cannot: of 2^(n-1) candidates about one is right.
 #include <algorithm>
 
-#include "src/rl/task.h"
+#include "src/rl/steps.h"
 
 // The digits stand in front of the two of the target and the bar.
 static int digits_of(const Question &q) { return (int)q.prompt.size() - 3; }
@@ -77,7 +77,7 @@ static size_t read_attempts(const Question &q, const std::string &text, size_t a
         std::string signs;
         for (size_t i = 0; i < n; i++) {
             const char sign = text[at + 3 * i], tens = text[at + 3 * i + 1], ones = text[at + 3 * i + 2];
-            if ((sign != '+' && sign != '-') || !isdigit(tens) || !isdigit(ones)) return at;
+            if ((sign != '+' && sign != '-') || !fits({tens, ones}, "00")) return at;
             signs += sign;
         }
         const char mark = text[at + length - 1];
@@ -91,17 +91,20 @@ static size_t read_attempts(const Question &q, const std::string &text, size_t a
 static Graded grade(const Question &q, const std::string &output) {
     Graded g;
     const size_t n = digits_of(q) - 1, hash = output.find('#'), begin = output.starts_with("(");
-    const size_t end = read_attempts(q, output.substr(0, hash), begin, g);
+    const std::string reasoning = output.substr(0, hash);
+    const size_t end = read_attempts(q, reasoning, begin, g);
+    const std::string rest = reasoning.substr(end);      // as in steps.h: one wrong step
+    if (!rest.empty() && !(begin && rest == ")")) g.steps.push_back({(int)reasoning.size(), false});
     if (hash == output.npos) return g;
     const std::string signs = output.substr(hash + 1);
     if (signs.size() != n || signs.find_first_not_of("+-") != signs.npos) return g;
     g.answer = signs;
     g.right = sum_of(q.prompt, signs) == value(q.prompt, digits_of(q));
-    g.formed = begin && !g.steps.empty() && end + 1 == hash && output[end] == ')';
+    g.formed = begin && !g.steps.empty() && rest == ")";
     return g;
 }
 
-const Task countdown_task = {
+const Task task_countdown = {
     .name = "countdown",
     .sentence = "signs between digits, so that they make a number; tried one after the other",
     .levels = "how many digits",
