@@ -32,7 +32,6 @@ template <class L, class F> static void for_lists(L &l, size_t routers, F f) {
 }
 
 void keep(Numbers &numbers, const Lessons &lessons) {
-    numbers.clear();
     for (const Lesson &l : lessons) {
         for_lists(l, l.experts.size(), [&](const std::string &name, const auto &list) {
             numbers[name + ".length"].push_back((double)list.size());
@@ -238,6 +237,12 @@ struct Watched {
 }  // namespace
 
 // ------------------------------------------------------------------------- [4] the source of a run's steps
+// What is told of a rollout in each of its steps; beside the lessons it is kept under this name.
+static const std::vector<std::string> figures = {"reward",          "reward_spread",  "right",  "formed",
+                                                 "language",        "flat_groups",    "tokens", "cut",
+                                                 "reasoning_steps", "reasoning_right"};
+static const std::string kept_figures = "figures";
+
 namespace {
 class FromRollouts : public Source {
 public:
@@ -262,18 +267,17 @@ private:
     Reward reward;
     int context;
     bool has_experts;
-    Columns of_rollout;                                  // what is told of it in each of its steps
     double seconds_of_rollout = 0;
 
     int steps_of_rollout() const { return o.updates * o.epochs; }
     Sampler sampler() const;
-    Lessons roll(Training &);
+    void roll(Training &);
     void advise(Training &, Lessons &, const std::vector<Rollout> &) const;
     void estimate(Training &, Lessons &, const Outputs &) const;
     Lessons part(const Lessons &, long step) const;
     Tensor objective(Training &, const Experience &, const LogP &, const Tensor &logp_ref) const;
     Losses loss(Training &, const Experience &, double share, Aux &, Watched &) const;
-    void tell(const std::vector<Rollout> &, long step);
+    std::vector<double> told(const std::vector<Rollout> &, long step);
     void write_samples(long steps_done);
     std::vector<std::string> said, samples;              // lines for people, for samples.jsonl
 };
@@ -325,7 +329,7 @@ Sampler FromRollouts::sampler() const {
             .routing = o.keep_routing == "on" && has_experts}};
 }
 
-Lessons FromRollouts::roll(Training &t) {
+void FromRollouts::roll(Training &t) {
     const auto start = std::chrono::steady_clock::now();
     std::vector<Question> questions;
     for (int i = 0; i < o.questions; i++)
@@ -347,31 +351,24 @@ Lessons FromRollouts::roll(Training &t) {
                            .experts = r.answer.experts,
                            .reward = o.objective == "online-rft" ? r.graded.right : r.reward});   // Math (11)
     advise(t, lessons, rollouts);
-    tell(rollouts, t.step);
+    t.kept.clear();
+    keep(t.kept, lessons);
+    t.kept[kept_figures] = told(rollouts, t.step);
     seconds_of_rollout = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return lessons;
 }
 
 // What people are told of a rollout: its figures; now and then the best and the worst output.
-void FromRollouts::tell(const std::vector<Rollout> &rollouts, long step) {
+std::vector<double> FromRollouts::told(const std::vector<Rollout> &rollouts, long step) {
     const Score s = score(rollouts, o.group, 0);
     double spread = 0, right = 0;
     for (const Rollout &r : rollouts) {
         spread += (r.reward - s.reward) * (r.reward - s.reward) / (double)rollouts.size();
         right += r.graded.right / (double)rollouts.size();
     }
-    of_rollout = {{"reward", s.reward},
-                  {"reward_spread", std::sqrt(spread)},
-                  {"right", right},
-                  {"formed", s.formed},
-                  {"language", s.language},
-                  {"flat_groups", s.flat},
-                  {"tokens", s.tokens},
-                  {"cut", s.cut},
-                  {"reasoning_steps", s.steps},
-                  {"reasoning_right", s.steps_right}};
+    const std::vector<double> all = {s.reward, std::sqrt(spread), right, s.formed, s.language,
+                                     s.flat,   s.tokens,          s.cut, s.steps,  s.steps_right};
     const long every = o.show_every ? o.show_every : std::max(1l, o.steps / 10);
-    if (step % every >= steps_of_rollout()) return;
+    if (step % every >= steps_of_rollout()) return all;
     const auto less = [](const Rollout &a, const Rollout &b) { return a.reward < b.reward; };
     const Rollout &best = *std::max_element(rollouts.begin(), rollouts.end(), less);
     const Rollout &worst = *std::min_element(rollouts.begin(), rollouts.end(), less);
@@ -388,6 +385,7 @@ void FromRollouts::tell(const std::vector<Rollout> &rollouts, long step) {
                                 {"ended", r->ended()}},
                                -1));
     }
+    return all;
 }
 
 // samples.jsonl of the run's folder. What a resumed run had written after its checkpoint comes again.
@@ -489,7 +487,7 @@ StepReport FromRollouts::step(Training &t, const std::function<void()> &sound) {
     if (o.refresh && t.reference && t.step % o.refresh == 0 && t.step > 0)
         t.reference = clone(t.policy.model);
     if (now == 0) {
-        keep(t.kept, roll(t));
+        roll(t);
         if (!samples.empty()) write_samples(t.step);
     }
     const Lessons lessons = part(kept(t.kept), t.step);
@@ -510,13 +508,13 @@ StepReport FromRollouts::step(Training &t, const std::function<void()> &sound) {
         });
     }
     StepReport r = t.update(parts, sound);
+    for (size_t i = 0; i < figures.size(); i++) r.terms.push_back({figures[i], t.kept.at(kept_figures)[i]});
     if (now == steps_of_rollout() - 1) {
         t.kept.clear();
         t.position += o.questions;
     }
     r.tokens = read;
     const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    r.terms.insert(r.terms.begin(), of_rollout.begin(), of_rollout.end());
     for (const auto &[name, sum] : Columns{{"kl", watched.kl},
                                            {"entropy", watched.entropy},
                                            {"clipped", watched.clipped},
