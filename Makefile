@@ -14,6 +14,8 @@ deps:                           ## install what is missing (DEPS=print only show
 	@tests/tools/deps.sh
 demo: deps all                  ## two minutes: train a tiny DeepSeek-V3 on the stories, samples before and after
 	@tests/tools/demo.sh
+demo-rl: deps all               ## three minutes: a tiny model learns to reason by GRPO, answers before and after
+	@tests/tools/demo_rl.sh
 test: deps | build              ## all test suites: float, double, CUDA (emulated without a GPU)
 	@$(call BUILD,release,all)
 	@$(call BUILD,gradcheck,tests)
@@ -72,4 +74,4 @@ clean:                          ## remove what was built
 	rm -rf build deepseek
 help:                           ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
-.PHONY: all deps demo test gradcheck debug asan nvcc gpu-carry gpu-check mutants break reveal lint format lines map scoreboard pages tour oracle nightly race signature fuzz bench ci clean help
+.PHONY: all deps demo demo-rl test gradcheck debug asan nvcc gpu-carry gpu-check mutants break reveal lint format lines map scoreboard pages tour oracle nightly race signature fuzz bench ci clean help

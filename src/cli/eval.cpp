@@ -61,7 +61,7 @@ void show_figures(const std::vector<Figure> &list) {
 
 struct Eval {
     std::string model, data = "stories", out, task, json;
-    int batch = 8, context = 0, questions = 256, samples = 16, level = 0, max_tokens = 0;
+    int batch = 8, context = 0, questions = 256, samples = 16, level = 0, max_tokens = 0, show = 0;
     Sampling sampling;
     CLI::App *verb = nullptr;
     Common common;
@@ -94,6 +94,7 @@ struct Eval {
             ->check(between(1e-6, 1))
             ->capture_default_str();
         v.add_option("--seed", sampling.seed, "of the sampling")->capture_default_str();
+        v.add_option("--show", show, "print the first output to so many questions")->check(between(0, 1e6));
         v.add_option("--json", json, "a file: the figures, and each question's outputs, how many are right");
     }
     void expect_together() const {
@@ -102,7 +103,7 @@ struct Eval {
         };
         if (task.empty())
             none_of({"--questions", "--samples", "--level", "--max-tokens", "--temperature", "--top-p",
-                     "--seed", "--json"},
+                     "--seed", "--show", "--json"},
                     "only goes with --task");
         else none_of({"--data", "--batch", "--context"}, "does not go with --task");
     }
@@ -134,9 +135,14 @@ struct Eval {
         const std::vector<Figure> list = figures(score(rollouts, samples, (uint64_t)sampling.seed));
         printf("%s, level %d: %d held-out %s, %d %s of each\n", t.name, asked[0].level, questions,
                questions == 1 ? "question" : "questions", samples, samples == 1 ? "output" : "outputs");
+        for (int i = 0; i < std::min(show, questions); i++) show_output(rollouts[(size_t)i * samples]);
         show_figures(list);
         if (!out.empty()) write_atomically(out, csv_of(list));
         if (!json.empty()) write_atomically(json, json_of(list, rollouts) + "\n");
+    }
+    static void show_output(const Rollout &r) {
+        printf("    %s %s%s  (%s%s)\n", r.question.prompt.c_str(), r.text.c_str(), r.ended() ? "" : "...",
+               r.graded.right ? "right" : "wrong", r.graded.formed ? "" : ", not well formed");
     }
     static std::string csv_of(const std::vector<Figure> &list) {
         std::string csv = "figure,value,low,high\n";
