@@ -519,8 +519,8 @@ static void kl_vocab_forward(const Call &c) {
     });
 }
 
-// dh += dz W,  dW += dz^T h,  for a thousand rows at a time, as in logp_backward. Where nothing counts dz is 0,
-// and so is h: 0 times what may stand there could be NaN.
+// dh += dz W,  dW += dz^T h,  for a thousand rows at a time, as in logp_backward. In rows that do not count
+// both dz and h are 0: 0 times what may stand there could be NaN.
 static void kl_vocab_backward(const Call &c) {
     const BothHeads heads(c);
     const View &h = heads.student.in[0], &W = heads.student.in[1], &pos = c.in[4], &dh = c.din[0],
@@ -539,7 +539,7 @@ static void kl_vocab_backward(const Call &c) {
             for (long r = 0; r < count; r++) {
                 const long n = start + from + r;
                 const bool counts = pos.id(n) >= 0;
-                if (counts) cpu::kl_row_backward(c, n, z_q + r * V, z_p + r * V);
+                if (counts) cpu::kl_row_gradient(c, n, z_q + r * V, z_p + r * V);
                 else std::fill_n(z_q + r * V, V, 0);
                 for (long j = 0; j < d; j++) H[(from + r) * d + j] = counts ? h.row(n)[j] : 0;
             }

@@ -331,7 +331,7 @@ void cpu::kl_vocab_forward(const Call &c) {
 }
 
 // dy/dz_v = q_v - p_v; reverse: q_v (log q_v - log p_v - y). And then as logp.
-void cpu::kl_row_backward(const Call &c, long n, real *z_q, const real *z_p) {
+void cpu::kl_row_gradient(const Call &c, long n, real *z_q, const real *z_p) {
     const View &y = c.out[0], &dy = c.dout[0];
     const long V = c.in[1].shape[0];
     const real lse_q = c.out[1][n], lse_p = c.out[2][n], temperature = c.a.temperature;
@@ -350,7 +350,7 @@ void cpu::kl_vocab_backward(const Call &c) {
         if (pos.id(n) < 0) continue;
         logits_of(student, n, z_q.p);
         logits_of(teacher, n, z_p.p);
-        kl_row_backward(c, n, z_q.p, z_p.p);
+        kl_row_gradient(c, n, z_q.p, z_p.p);
         for (int v = 0; v < V; v++) {
             if (dh) add_scaled(dh.row(n), z_q[v], W.row(v), d);
             if (dW) add_scaled(dW.row(v), z_q[v], h.row(n), d);

@@ -10,7 +10,7 @@ OPS_WITH_GRADIENT(BACKWARD)
 Rounded rounded(const Call &, bool dy = true);
 // A row of kl_vocab, from its logits; and its backward, which writes dz_q in the place of z_q.
 void kl_row(const Call &, long n, const real *z_q, const real *z_p);
-void kl_row_backward(const Call &, long n, real *z_q, const real *z_p);
+void kl_row_gradient(const Call &, long n, real *z_q, const real *z_p);
 }  // namespace cpu
 namespace gpu {                                          // deepseek.cu and src/cuda/ops_no_grad.cu
 OPS(FORWARD)

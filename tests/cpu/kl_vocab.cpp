@@ -1,5 +1,5 @@
-// kl_vocab.cpp: the specification of kl_vocab, as in ops.cpp. It runs before that file, by its name; and the last
-// test there asks for the gradient case that is here.
+// kl_vocab.cpp: the specification of kl_vocab, in the manner of ops.cpp. By its name this file runs before
+// that one, whose last test asks for the gradient case that is here.
 #include <algorithm>
 
 #include "tests/check.h"
