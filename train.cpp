@@ -221,7 +221,7 @@ Tensor grpo(const Tensor &logp, const Tensor &logp_old, const Tensor &logp_ref, 
     return weighted_sum(J, shares(mask, o.divisor), -1);
 }
 
-// GC = p of each id of the vocabulary, as if all were sampled; reverse: q log(p / q).                   [ours]
+// GC = p of each id of the vocabulary, as if all were sampled; reverse: q log(p / q).                  [ours]
 Tensor distill(const Tensor &h, const Tensor &W, const Tensor &teacher_h, const Tensor &teacher_W,
                const Mask &mask, const Distill &o) {
     const Tensor D = kl_vocab(h, W, detach(teacher_h), detach(teacher_W), mask.idx, o.kl, o.temperature);

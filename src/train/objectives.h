@@ -67,9 +67,9 @@ Tensor grpo(const Tensor &logp, const Tensor &logp_old, const Tensor &logp_ref, 
             const GRPO & = {});
 
 // Distillation from whole distributions: KL at every place that counts, of the student's softmax(h W^T /
-// temperature) and the teacher's, without temperature^2. h and teacher_h (B,T,..) are what the heads read where
-// a token is to be predicted. No gradient reaches the teacher. Forward, the student has to cover all that the
-// teacher does; reverse, it must not do what the teacher would not: V4's, on outputs of the student itself.
+// temperature) and the teacher's, without temperature^2. h (B,T,d) and teacher_h (B,T,d') are what the heads
+// read where a token is to be predicted. No gradient reaches the teacher. Forward, the student has to cover
+// all that the teacher does; reverse, it must not do what the teacher would not: V4's, on its own outputs.
 struct Distill {
     Direction kl = Direction::forward;
     double temperature = 1;
