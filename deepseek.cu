@@ -18,7 +18,7 @@
 //   [3] pointwise: weighted_sum, unary, binary, swiglu, scale_rows, affine
 //   [4] norms: rmsnorm, softmax, normalize_rows
 //
-// rope, attention and logp are in src/cuda/sequence.cu.
+// rope, attention, logp and kl_vocab are in src/cuda/sequence.cu.
 #include <algorithm>
 
 #include "src/cuda/kernel.h"

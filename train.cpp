@@ -119,8 +119,8 @@ Evaluation evaluate(const Model &m, const std::vector<Examples> &batches,
 
 // --------------------------------------------------------------------------------- [2] objectives on outputs
 // Side by side, as the unified paradigm has them; objectives.h says what they share. Where a paper writes pi,
-// the names here mean log pi of the sampled tokens, as the tensors do: logp, logp_old, logp_ref. Only logp
-// and the critic's V get a gradient; so on policy logp itself may stand in for logp_old.
+// the names here mean log pi of the sampled tokens, as the tensors do: logp, logp_old, logp_ref. Only logp,
+// the critic's V and the student's h and W get a gradient; so on policy logp may stand in for logp_old.
 
 // x where it counts, 0 elsewhere: pick reads nothing else, and sends no gradient there.
 static Tensor counted(const Tensor &x, const Mask &mask) {
@@ -219,6 +219,13 @@ Tensor grpo(const Tensor &logp, const Tensor &logp_old, const Tensor &logp_ref, 
         J = sub(J, times(D, o.beta));
     }
     return weighted_sum(J, shares(mask, o.divisor), -1);
+}
+
+// GC = p of each id of the vocabulary, as if all were sampled; reverse: q log(p / q).                  [ours]
+Tensor distill(const Tensor &h, const Tensor &W, const Tensor &teacher_h, const Tensor &teacher_W,
+               const Mask &mask, const Distill &o) {
+    const Tensor D = kl_vocab(h, W, detach(teacher_h), detach(teacher_W), mask.idx, o.kl, o.temperature);
+    return weighted_sum(reshape(D, {mask.B, mask.T}), shares(mask, o.divisor));
 }
 
 // ------------------------------------------------------------------------ [3] on the host: masks, advantages

@@ -36,6 +36,10 @@ const Kind kinds[] = {
     {"values", "(B,T)", "what the critic expects before each token"},
     {"values_old", "(B,T)", "what it expected when the outputs were sampled"},
     {"returns", "(B,T)", "what the critic should have said; else A + values_old"},
+    {"h", "(B,T,d)", "what the student's head reads where a token is to be predicted"},
+    {"W", "(V,d)", "the student's head"},
+    {"teacher_h", "(B,T,d')", "what the teacher's head reads there; of any width"},
+    {"teacher_W", "(V,d')", "the teacher's head"},
 };
 
 const Kind &kind_named(const std::string &name) {
@@ -127,6 +131,11 @@ Tensor loss_grpo(const Given &g) {
     return grpo(g.at("logp"), g.at("logp_old"), g.at("logp_ref"), advantages(g, mask), mask, o);
 }
 
+Tensor loss_distill(const Given &g) {
+    const Distill o = {(Direction)(int)g["kl"], g["temperature"], g.divisor()};
+    return distill(g.at("h"), g.at("W"), g.at("teacher_h"), g.at("teacher_W"), g.mask(), o);
+}
+
 const std::vector<Objective> objectives = {
     {"sft",
      "Supervised fine-tuning",
@@ -197,6 +206,20 @@ const std::vector<Objective> objectives = {
       L,
       {"delta", 0, 0, 1e6, "A < 0 is 0 in outputs left behind by more, V3.2 (9); 0: none are"}},
      loss_grpo},
+    {"distill",
+     "Distillation from a teacher's whole distributions",
+     "reverse: V4, on-policy distillation",
+     "any outputs; reverse: of the student",
+     "none: the teacher's distribution",
+     "p of every id, not only of the token; reverse: q log(p / q)",
+     "sum w KL(p | q), q = softmax(h W^T / temperature), p the teacher's; reverse: KL(q | p)",
+     {"h", "W", "teacher_h", "teacher_W", "mask"},
+     {"loss", "dh", "dW"},
+     {{"kl", 0, 0, 1, "KL(teacher | student), or KL(student | teacher)", {"forward", "reverse"}},
+      {"temperature", 1, 0.01, 100, "of both; the loss has no temperature^2"},
+      length,
+      L},
+     loss_distill},
 };
 
 // ---------------------------------------------------------------------- [3] settings and tensors, checked
@@ -241,15 +264,37 @@ std::map<std::string, double> settings_of(const Objective &o, const std::vector<
     return settings;
 }
 
-void check_shape(const Objective &o, const std::string &name, const Tensor &t, const Shape &tokens) {
-    const Shape outputs = {tokens[0]};
-    const bool by_output = name == "reward" || name == "group",
-               steps = name == "reward" && o.loss == loss_grpo;
+// The size that a letter stands for is that of the first tensor that has it.
+using Sizes = std::map<std::string, int>;
+std::vector<std::string> letters_of(const std::string &name, const Tensor &t) {
+    std::string shape = kind_named(name).shape;
+    if (name == "reward" && t.shape.rank == 2) shape = "(B,T)";      // of steps
+    std::vector<std::string> letters;
+    std::istringstream text(shape.substr(1, shape.size() - 2));
+    for (std::string letter; std::getline(text, letter, ',');) letters.push_back(letter);
+    return letters;
+}
+
+std::string shown(const std::vector<std::string> &letters, const Sizes &sizes) {
+    std::string text;
+    for (const std::string &letter : letters)
+        text += (text.empty() ? "(" : ",") + (sizes.count(letter) ? cat(sizes.at(letter)) : letter);
+    return text + ")";
+}
+
+void check_shape(const Objective &o, const std::string &name, const Tensor &t, Sizes &sizes) {
     expect(t.s->type == (name == "group" ? INTS : REALS), name, " holds ",
            t.s->type == INTS ? "integers, not numbers" : "numbers, not integers");
-    expect(t.shape == (by_output ? outputs : tokens) || (steps && t.shape == tokens), name, " ", t.shape,
-           " is not ", by_output ? outputs : tokens, steps ? cat(" or ", tokens) : "", ", as logp ", tokens,
-           " says");
+    const bool may_be_steps = name == "reward" && o.loss == loss_grpo;
+    const std::vector<std::string> letters = letters_of(name, t);
+    bool fits =
+        (int)letters.size() == t.shape.rank && (name != "reward" || t.shape.rank == 1 || may_be_steps);
+    for (int i = 0; fits && i < t.shape.rank; i++)
+        fits = !sizes.count(letters[i]) || sizes[letters[i]] == t.shape[i];
+    expect(fits, name, " ", t.shape, " is not ",
+           name == "reward" ? shown({"B"}, sizes) : shown(letters, sizes),
+           may_be_steps ? " or " + shown({"B", "T"}, sizes) : "");
+    for (int i = 0; i < t.shape.rank; i++) sizes[letters[i]] = t.shape[i];
 }
 
 // Where the mask is 0, anything may stand; where it is 1, a number. A step's reward may be absent.
@@ -260,12 +305,15 @@ void check_numbers(const std::string &name, const Tensor &t, const Mask &mask) {
         return;
     }
     const std::vector<real> v = values(t);
-    const bool by_token = t.shape.rank == 2;
+    const std::vector<std::string> letters = letters_of(name, t);
+    const bool by_token = std::count(letters.begin(), letters.end(), "T");
+    const size_t width = by_token ? v.size() / mask.on.size() : 1;       // numbers of a token
     for (size_t j = 0; j < v.size(); j++) {
-        if (std::isfinite(v[j]) || (by_token && (!mask.on[j] || (name == "reward" && std::isnan(v[j])))))
+        const size_t place = j / width;
+        if (std::isfinite(v[j]) || (by_token && (!mask.on[place] || (name == "reward" && std::isnan(v[j])))))
             continue;
-        fail(cat(name, ": ", v[j], " at [", by_token ? cat(j / mask.T, ",", j % mask.T) : cat(j), "]",
-                 by_token ? ", where mask is 1" : ""));
+        fail(cat(name, ": ", v[j], " at [", by_token ? cat(place / mask.T, ",", place % mask.T) : cat(place),
+                 "]", by_token ? ", where mask is 1" : ""));
     }
 }
 
@@ -279,21 +327,20 @@ std::map<std::string, Tensor> read_tensors(const Objective &o, const std::string
             fail(cat(in, ": tensor '", name, "' is unknown to every objective"),
                  did_you_mean(name, known, "`deepseek loss --list` shows all"));
     std::map<std::string, Tensor> tensors;
+    Sizes sizes;
     for (const std::string &input : o.inputs) {
         const auto at = file.tensors.find(bare(input));
         expect(at != file.tensors.end() || input.back() == '?', in, ": no tensor '", input, "', which ",
                o.name, " needs");
-        if (at != file.tensors.end())
-            tensors[bare(input)] = tensor_of(at->second, kind_named(bare(input)).name);
+        if (at == file.tensors.end()) continue;
+        const Tensor t = tensors[bare(input)] = tensor_of(at->second, kind_named(bare(input)).name);
+        check_shape(o, bare(input), t, sizes);
     }
-    const Shape tokens = tensors["logp"].shape;
-    expect(tokens.rank == 2, "logp ", tokens, " is not (B,T)");
-    for (const auto &[name, t] : tensors) check_shape(o, name, t, tokens);
     const Mask mask(tensors["mask"]);
     expect(std::count(mask.on.begin(), mask.on.end(), 1), "mask: is 0 everywhere, no token counts");
     for (const auto &[name, t] : tensors) check_numbers(name, t, mask);
     if (o.loss == loss_dpo)
-        expect(mask.B % 2 == 0, "logp ", tokens,
+        expect(mask.B % 2 == 0, "logp ", tensors["logp"].shape,
                ": an odd number of rows is no pairs of chosen and rejected");
     return tensors;
 }
@@ -303,16 +350,17 @@ void run_loss(const Objective &o, const std::string &in, const std::string &out,
     TensorsOut result;
     Given given = {{}, settings_of(o, set), &result};
     given.tensors = read_tensors(o, in);
-    for (const char *name : {"logp", "values"})
-        if (given.tensors.count(name)) {
-            wants_grad(given.at(name));
-            gradient(given.at(name));                    // zero, if nothing flows in
-        }
+    std::vector<std::string> leaves;
+    for (const std::string &output : o.outputs)          // d + name
+        if (given.at(bare(output).substr(1))) leaves.push_back(bare(output).substr(1));
+    for (const std::string &leaf : leaves) {
+        wants_grad(given.at(leaf));
+        gradient(given.at(leaf));                        // zero, if nothing flows in
+    }
     const Tensor loss = o.loss(given);
     backward(loss);
     result.add("loss", loss);
-    result.add("dlogp", gradient(given.at("logp")));
-    if (given.tensors.count("values")) result.add("dvalues", gradient(given.at("values")));
+    for (const std::string &leaf : leaves) result.add("d" + leaf, gradient(given.at(leaf)));
     write_safetensors(out, result.tensors);
 }
 
@@ -367,9 +415,10 @@ void list_objectives(bool json) {
         else print(o);
     }
     if (json) return void(std::cout << dump_json(all) << "\n");
-    std::cout << "\nAll have grad(-loss) = sum w GC grad logp, summed over what the mask lets count; w says "
-                 "length. "
-                 "? may be absent.\nd + name is a gradient. Ratios are held within e^-20 and e^20.\n\n";
+    std::cout
+        << "\nAll have grad(-loss) = sum w GC grad logp, summed over what the mask lets count, and in "
+           "distill over all ids;\nw says length. ? may be absent. d + name is a gradient. Ratios are held "
+           "within e^-20 and e^20.\n\n";
     for (const Kind &kind : kinds)
         std::cout << "    " << kind.name << std::string(12 - strlen(kind.name), ' ') << kind.shape << "  "
                   << kind.meaning << "\n";
@@ -397,7 +446,7 @@ struct LossVerb {
             ->excludes(name);
         v.add_flag("--json", json, "the list as JSON")->needs("--list");
         v.add_option("--in", in, "safetensors with the inputs by name");
-        v.add_option("--out", out, "loss (1), dlogp (B,T) and what else it makes");
+        v.add_option("--out", out, "loss (1), the gradients and what else it makes");
         v.add_option("--set", set, "setting=value (repeatable)")->allow_extra_args(false);
     }
     void run() const {

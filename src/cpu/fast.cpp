@@ -12,6 +12,7 @@
 // that does not change from token to token keeps its panels: of its version.
 //
 //   [1] matrices, chunks, memory   [2] matmul, matmul_heads   [3] matmul_grouped   [4] attention   [5] logp
+//   [6] kl_vocab
 #include <algorithm>
 
 #include "src/base/parallel.h"
@@ -480,6 +481,75 @@ static void logp_backward(const Call &call) {
     }
 }
 
+// ---------------------------------------------------------------------------------------------- [6] kl_vocab
+// As logp, with the logits of both; a row that does not count is left out.
+struct BothHeads {
+    const Rounded student, teacher;
+    const long V;
+    Scratch<real> W, U;                                  // W^T and U^T in panels
+    explicit BothHeads(const Call &c)
+        : student(cpu::rounded(student_of(c), false)), teacher(cpu::rounded(teacher_of(c), false)),
+          V(c.in[1].shape[0]), W(cpu_device, panels_size(matrix(student.in[1]).t())),
+          U(cpu_device, panels_size(matrix(teacher.in[1]).t())) {
+        gemm::pack_in_parallel(W.p, matrix(student.in[1]).t().strided(), student.in[1].width(), V);
+        gemm::pack_in_parallel(U.p, matrix(teacher.in[1]).t().strided(), teacher.in[1].width(), V);
+    }
+    void logits(long from, long count, real *z_q, real *z_p) const {
+        chunk_logits(student, W.p, from, count, z_q);
+        chunk_logits(teacher, U.p, from, count, z_p);
+    }
+    long work() const {                                  // of a chunk
+        return chunk_rows * V * (student.in[1].width() + teacher.in[1].width()) / gemm::lanes;
+    }
+};
+
+static void kl_vocab_forward(const Call &c) {
+    const BothHeads heads(c);
+    const View &pos = c.in[4];
+    const long V = heads.V, N = pos.numel();
+    const PerThread logits(2 * chunk_rows * V);
+    for_rows(chunks(N), 2 * heads.work(), [&](long i) {
+        const long from = i * chunk_rows, count = std::min(chunk_rows, N - from);
+        real *z_q = logits.mine(), *z_p = z_q + chunk_rows * V;
+        heads.logits(from, count, z_q, z_p);
+        for (long r = 0; r < count; r++) {
+            if (pos.id(from + r) >= 0) cpu::kl_row(c, from + r, z_q + r * V, z_p + r * V);
+            else c.out[0][from + r] = c.out[1][from + r] = c.out[2][from + r] = 0;
+        }
+    });
+}
+
+// dh += dz W,  dW += dz^T h,  for a thousand rows at a time, as in logp_backward. In rows that do not count
+// both dz and h are 0: 0 times what may stand there could be NaN.
+static void kl_vocab_backward(const Call &c) {
+    const BothHeads heads(c);
+    const View &h = heads.student.in[0], &W = heads.student.in[1], &pos = c.in[4], &dh = c.din[0],
+               &dW = c.din[1];
+    const long V = heads.V, d = W.width(), N = pos.numel(), most = std::min(16 * chunk_rows, N);
+    Scratch<real> by_width(cpu_device, panels_size(matrix(W))), Z(cpu_device, most * V),
+        H(cpu_device, most * d);
+    const PerThread logits(chunk_rows * V);
+    gemm::pack_in_parallel(by_width.p, matrix(W).strided(), V, d);
+    for (long start = 0; start < N; start += most) {
+        const long total = std::min(most, N - start);
+        for_rows(chunks(total), 3 * heads.work(), [&](long i) {
+            const long from = i * chunk_rows, count = std::min(chunk_rows, total - from);
+            real *z_q = &Z[from * V], *z_p = logits.mine();
+            heads.logits(start + from, count, z_q, z_p);
+            for (long r = 0; r < count; r++) {
+                const long n = start + from + r;
+                const bool counts = pos.id(n) >= 0;
+                if (counts) cpu::kl_row_gradient(c, n, z_q + r * V, z_p + r * V);
+                else std::fill_n(z_q + r * V, V, 0);
+                for (long j = 0; j < d; j++) H[(from + r) * d + j] = counts ? h.row(n)[j] : 0;
+            }
+            const Matrix dz = matrix(z_q, count, V);
+            if (dh) product(some_rows(dh, start + from, count), dz, by_width.p, accumulate).all_tiles();
+        });
+        if (dW) multiply(matrix(dW), matrix(Z.p, total, V).t(), matrix(H.p, total, d), accumulate);
+    }
+}
+
 }  // namespace fast
 
 void install_fast(OpKernels *kernels) {
@@ -488,4 +558,5 @@ void install_fast(OpKernels *kernels) {
     kernels[op_matmul_grouped] = {fast::matmul_grouped_forward, fast::matmul_grouped_backward};
     kernels[op_attention] = {fast::attention_forward, fast::attention_backward};
     kernels[op_logp] = {fast::logp_forward, fast::logp_backward};
+    kernels[op_kl_vocab] = {fast::kl_vocab_forward, fast::kl_vocab_backward};
 }

@@ -1,5 +1,5 @@
 // sequence.cpp: the ops with a gradient that look along a sequence or over the vocabulary, on the CPU:
-// rope, attention, logp. The conventions are those of ops.cpp.
+// rope, attention, logp, kl_vocab. The conventions are those of ops.cpp.
 #include <algorithm>
 
 #include "src/base/parallel.h"
@@ -192,7 +192,7 @@ void cpu::attention_backward(const Call &c) {
     });
 }
 
-// ========================================================================================== [2] the one loss
+// ================================================================================== [2] over the vocabulary
 
 // ----------------------------------------------------------- logp:  y = log softmax(h W^T / temperature)[id]
 // The head and the softmax are fused: logits exist for one row at a time. H is the entropy
@@ -264,6 +264,96 @@ void cpu::logp_backward(const Call &call) {
             dz /= temperature;
             if (dh) add_scaled(dh.row(n), dz, W.row(v), d);
             if (dW) add_scaled(dW.row(v), dz, h.row(n), d);
+        }
+    }
+}
+
+// ------------------------- kl_vocab:  y = KL(p | q), or KL(q | p), of the teacher's p and the student's q
+// Each is softmax(h W^T / temperature) with its own h and W, and their logits exist for one row at a time. No
+// gradient reaches the teacher. Position -1 does not count: y = 0, no gradient. There is no temperature^2 in
+// front, with which others keep the gradient's size as the temperature grows.
+Tensor kl_vocab(const Tensor &h, const Tensor &W, const Tensor &g, const Tensor &U, const Tensor &pos,
+                Direction direction, double temperature) {
+    const long N = h.shape.rows();
+    expect(W.shape.rank == 2 && h.shape.width() == W.shape[1], "kl_vocab: h ", h.shape, " and W ", W.shape,
+           " do not fit");
+    expect(U.shape.rank == 2 && g.shape.width() == U.shape[1] && g.shape.rows() == N &&
+               U.shape[0] == W.shape[0],
+           "kl_vocab: the teacher's g ", g.shape, " and U ", U.shape, " do not fit h ", h.shape, " and W ",
+           W.shape);
+    expect(!pos || pos.numel() == N, "kl_vocab: h ", h.shape, " and pos ", pos.shape, " do not fit");
+    Tensor y = reals({N}), lse_q = reals({N}), lse_p = reals({N});
+    apply(op_kl_vocab, {h, W, g, U, pos ? pos : zero_ints({N})}, {y, lse_q, lse_p},
+          {.precision = W.s->precision,
+           .precision_U = U.s->precision,
+           .temperature = temperature,
+           .reverse = direction == Direction::reverse});
+    return y;
+}
+
+static real log_sum_exp(const real *z, long n) {
+    real top = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : top)
+    for (long v = 0; v < n; v++) top = z[v] > top ? z[v] : top;
+#pragma omp simd reduction(+ : sum)
+    for (long v = 0; v < n; v++) sum += exp_of(z[v] - top);
+    return top + log(sum);
+}
+
+void cpu::kl_row(const Call &c, long n, const real *z_q, const real *z_p) {
+    const View &y = c.out[0], &lse_q = c.out[1], &lse_p = c.out[2];
+    const long V = c.in[1].shape[0];
+    lse_q[n] = log_sum_exp(z_q, V);
+    lse_p[n] = log_sum_exp(z_p, V);
+    const real *z_a = c.a.reverse ? z_q : z_p, *z_b = c.a.reverse ? z_p : z_q;
+    const real lse_a = c.a.reverse ? lse_q[n] : lse_p[n], lse_b = c.a.reverse ? lse_p[n] : lse_q[n];
+    real sum = 0;                                        // KL(a | b) = sum_v a_v (log a_v - log b_v)
+#pragma omp simd reduction(+ : sum)
+    for (long v = 0; v < V; v++) {
+        const real log_a = z_a[v] - lse_a, log_b = z_b[v] - lse_b;
+        sum += exp_of(log_a) * (log_a - log_b);
+    }
+    y[n] = sum;
+}
+
+void cpu::kl_vocab_forward(const Call &c) {
+    const Rounded student = rounded(student_of(c), false), teacher = rounded(teacher_of(c), false);
+    const View &pos = c.in[4], &y = c.out[0], &lse_q = c.out[1], &lse_p = c.out[2];
+    const int V = c.in[1].shape[0];
+    Scratch<real> z_q(cpu_device, V), z_p(cpu_device, V);
+    for (long n = 0; n < y.numel(); n++) {
+        y[n] = lse_q[n] = lse_p[n] = 0;
+        if (pos.id(n) < 0) continue;
+        logits_of(student, n, z_q.p);
+        logits_of(teacher, n, z_p.p);
+        kl_row(c, n, z_q.p, z_p.p);
+    }
+}
+
+// dy/dz_v = q_v - p_v; reverse: q_v (log q_v - log p_v - y). And then as logp.
+void cpu::kl_row_gradient(const Call &c, long n, real *z_q, const real *z_p) {
+    const View &y = c.out[0], &dy = c.dout[0];
+    const long V = c.in[1].shape[0];
+    const real lse_q = c.out[1][n], lse_p = c.out[2][n], temperature = c.a.temperature;
+    for (long v = 0; v < V; v++) {
+        const real log_q = z_q[v] - lse_q, log_p = z_p[v] - lse_p, q = exp_of(log_q);
+        z_q[v] = dy[n] / temperature * (c.a.reverse ? q * (log_q - log_p - y[n]) : q - exp_of(log_p));
+    }
+}
+
+void cpu::kl_vocab_backward(const Call &c) {
+    const Rounded student = rounded(student_of(c), false), teacher = rounded(teacher_of(c), false);
+    const View &h = student.in[0], &W = student.in[1], &pos = c.in[4], &dh = c.din[0], &dW = c.din[1];
+    const int V = W.shape[0], d = W.width();
+    Scratch<real> z_q(cpu_device, V), z_p(cpu_device, V);
+    for (long n = 0; n < pos.numel(); n++) {
+        if (pos.id(n) < 0) continue;
+        logits_of(student, n, z_q.p);
+        logits_of(teacher, n, z_p.p);
+        kl_row_gradient(c, n, z_q.p, z_p.p);
+        for (int v = 0; v < V; v++) {
+            if (dh) add_scaled(dh.row(n), z_q[v], W.row(v), d);
+            if (dW) add_scaled(dW.row(v), z_q[v], h.row(n), d);
         }
     }
 }

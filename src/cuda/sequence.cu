@@ -196,7 +196,7 @@ void gpu::attention_backward(const Call &c) {
     if (c.din[1] || c.din[2]) launch(attention_bwd_kv, c.in[1].rows(), threads, 2 * bytes, c);
 }
 
-// ========================================================================================== [2] the one loss
+// ================================================================================== [2] over the vocabulary
 
 // ----------------------------------------------------------- logp:  y = log softmax(h W^T / temperature)[id]
 // The logits of `chunk` rows exist at a time, in temporary memory: never N x V.
@@ -294,16 +294,86 @@ static __global__ void logp_bwd_W(const __grid_constant__ Call c, long first, lo
     if (v < V && j < dW.width()) dW.row(v)[j] += sum;
 }
 
+static void head_backward(const Call &c, long first, long rows, const real *dz) {
+    const View &W = c.in[1];
+    const dim3 of_h = tile_grid(rows, W.width()), of_W = tile_grid(W.rows(), W.width());
+    if (c.din[0]) launch(logp_bwd_h, of_h, tile_block, tile_bytes, c, first, rows, dz);
+    if (c.din[1]) launch(logp_bwd_W, of_W, tile_block, tile_bytes, c, first, rows, dz);
+}
+
 void gpu::logp_backward(const Call &call) {
     const Rounded operands = rounded(call, false);
     const Call &c = operands;
-    const View &W = c.in[1];
     for_chunks(c, [&](long first, long rows, real *z) {
-        const real *dz = z;
         logits_of(c, first, rows, z);
-        launch(logp_bwd_z, blocks_for(rows * W.shape[0]), per_block, 0, c, first, rows, z);
-        const dim3 of_h = tile_grid(rows, W.width()), of_W = tile_grid(W.rows(), W.width());
-        if (c.din[0]) launch(logp_bwd_h, of_h, tile_block, tile_bytes, c, first, rows, dz);
-        if (c.din[1]) launch(logp_bwd_W, of_W, tile_block, tile_bytes, c, first, rows, dz);
+        launch(logp_bwd_z, blocks_for(rows * c.in[1].shape[0]), per_block, 0, c, first, rows, z);
+        head_backward(c, first, rows, z);
+    });
+}
+
+// ------------------------- kl_vocab:  y = KL(p | q), or KL(q | p), of the teacher's p and the student's q
+static __device__ real block_log_sum_exp(const real *z, int V) {
+    real top = -INFINITY, sum = 0;
+    for (int v = threadIdx.x; v < V; v += blockDim.x) top = Largest()(top, z[v]);
+    top = block_max(top);
+    for (int v = threadIdx.x; v < V; v += blockDim.x) sum += exp_of(z[v] - top);
+    return top + log(block_sum(sum));
+}
+
+static __global__ void kl_vocab_fwd(const __grid_constant__ Call c, long first, const real *q,
+                                    const real *p) {
+    const View &pos = c.in[4], &y = c.out[0], &lse_q = c.out[1], &lse_p = c.out[2];
+    const int V = c.in[1].shape[0];
+    const long n = first + blockIdx.x;
+    const real *z_q = q + (long)blockIdx.x * V, *z_p = p + (long)blockIdx.x * V;
+    if (threadIdx.x == 0) y[n] = lse_q[n] = lse_p[n] = 0;
+    if (pos.id(n) < 0) return;
+    const real of_q = block_log_sum_exp(z_q, V), of_p = block_log_sum_exp(z_p, V);
+    real sum = 0;
+    for (int v = threadIdx.x; v < V; v += blockDim.x) {
+        const real log_q = z_q[v] - of_q, log_p = z_p[v] - of_p;
+        sum += c.a.reverse ? exp_of(log_q) * (log_q - log_p) : exp_of(log_p) * (log_p - log_q);
+    }
+    sum = block_sum(sum);
+    if (threadIdx.x != 0) return;
+    lse_q[n] = of_q;
+    lse_p[n] = of_p;
+    y[n] = sum;
+}
+
+// f: for every chunk its first row, how many they are, the student's logits and the teacher's
+template <class F> static void for_chunks_of_both(const Call &student, const Call &teacher, F f) {
+    for_chunks(student, [&](long first, long rows, real *z_q) {
+        Scratch<real> z_p(cuda_device, rows * student.in[1].shape[0]);
+        logits_of(student, first, rows, z_q);
+        logits_of(teacher, first, rows, z_p.p);
+        f(first, rows, z_q, z_p.p);
+    });
+}
+
+void gpu::kl_vocab_forward(const Call &c) {
+    const Rounded student = rounded(student_of(c), false), teacher = rounded(teacher_of(c), false);
+    for_chunks_of_both(student, teacher, [&](long first, long rows, const real *z_q, const real *z_p) {
+        launch(kl_vocab_fwd, rows, threads_for(c.in[1].shape[0]), 0, c, first, z_q, z_p);
+    });
+}
+
+// dy/dz_v = q_v - p_v; reverse: q_v (log q_v - log p_v - y).  dz takes the place of z_q, and then as logp.
+static __global__ void kl_vocab_bwd_z(const __grid_constant__ Call c, long first, long rows, real *z_q,
+                                      const real *z_p) {
+    const View &y = c.out[0], &lse_q = c.out[1], &lse_p = c.out[2], &dy = c.dout[0];
+    const int V = c.in[1].shape[0];
+    const real temperature = c.a.temperature;
+    const long e = element(), n = first + e / V;
+    if (e >= rows * V) return;
+    const real log_q = z_q[e] - lse_q[n], log_p = z_p[e] - lse_p[n], q = exp_of(log_q);
+    z_q[e] = dy[n] / temperature * (c.a.reverse ? q * (log_q - log_p - y[n]) : q - exp_of(log_p));
+}
+
+void gpu::kl_vocab_backward(const Call &c) {
+    const Rounded student = rounded(student_of(c), false), teacher = rounded(teacher_of(c), false);
+    for_chunks_of_both(student, teacher, [&](long first, long rows, real *z_q, const real *z_p) {
+        launch(kl_vocab_bwd_z, blocks_for(rows * c.in[1].shape[0]), per_block, 0, c, first, rows, z_q, z_p);
+        head_backward(student, first, rows, z_q);
     });
 }

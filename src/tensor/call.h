@@ -18,6 +18,7 @@
     X(int, n, 0, "1..1048576", "how many (slice), or how many experts")                             \
     X(int, transpose, 0, "0..1", "matmul_heads: multiply by the transposed heads")                  \
     X(int, precision, 0, "0..1", "of a product's operands: 0 as they are, 1 rounded to bf16")       \
+    X(int, precision_U, 0, "0..1", "kl_vocab: the same, of the teacher's g and U")                  \
     X(real, eps, 0, "0..", "added under a root or in a denominator")                                \
     X(real, scale, 1, ">0..", "of the attention scores")                                            \
     X(int, lists, 0, "0..1", "where holds spans (0) or lists of indices (1)")                       \
@@ -40,7 +41,8 @@
     X(double, capacity, 1, ">0..", "drop: room of a group, in average loads")                       \
     X(int, best, 1, "1..1048576", "topk: a group's score is the sum of its best 1, 2, ... scores")  \
     X(int, T, 1, "1..", "balance: rows of a sequence, padding and all")                             \
-    X(double, temperature, 1, "0..", "logp, sample")                                                \
+    X(double, temperature, 1, "0..", "logp, kl_vocab, sample")                                      \
+    X(int, reverse, 0, "0..1", "kl_vocab: 0 KL(p | q) from the teacher, 1 KL(q | p) to it")         \
     X(int, top_k, 0, "0..", "sample: keep the k most likely, 0 all")                                \
     X(double, top_p, 1, ">0..1", "sample: keep the most likely up to this mass")                    \
     X(int, seed, 0, "..", "sample: of its random numbers")                                          \

@@ -74,6 +74,12 @@ const std::vector<Wrapper> wrappers = {
     {op_pick, [](X x, A) { pick(x[0], x[1]); }, "s=3,4 idx=3,2"},
     {op_logp, [](X x, A a) { logp(x[0], in_precision(x[1], a), x[2], a.temperature, x[3]); },
      "h=3,4 W=5,4 ids=3"},
+    {op_kl_vocab,
+     [](X x, A a) {
+         x[3].s->precision = (Precision)a.precision_U;
+         kl_vocab(x[0], in_precision(x[1], a), x[2], x[3], x[4], (Direction)a.reverse, a.temperature);
+     },
+     "h=3,4 W=5,4 g=3,2 U=5,2 pos=3"},
     {op_topk, [](X x, A a) { topk(x[0], x[1], {a.K, a.groups, a.keep, a.best}, x[2]); }, "s=3,6", "K=2"},
     {op_hash_route, [](X x, A a) { hash_route(x[0], a.n, x[1]); }, "ids=4", "n=3"},
     {op_drop, [](X x, A a) { drop(x[0], x[1], x[2], a.groups, a.capacity); }, "s=4,4 idx=4,2", "groups=2"},

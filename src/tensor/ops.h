@@ -40,7 +40,11 @@
       "o_t = sum_j softmax_j(scale q_t k_j) v_j over what where allows", "scale n:0..1048576 lists") \
     X(pick, "s:2 idx:2:-1<s.1 -> y", "y_nk = s[n, idx_nk], 0 for -1", "")                            \
     X(logp, "h W:2 ids:1-4:-1<W.0 allowed?:1-4:any -> y H lse'",                                     \
-      "y = log softmax(h W^T / temperature)[id], H its entropy", "temperature:>0.. precision")
+      "y = log softmax(h W^T / temperature)[id], H its entropy", "temperature:>0.. precision")       \
+    X(kl_vocab, "h W:2 g:1-4:constant U:2:constant pos?:1-4:-1<any -> y lse_q' lse_p'",              \
+      "y = KL(p | q), or reverse KL(q | p); q = softmax(h W^T / temperature), p = softmax(g U^T / "  \
+      "temperature)",                                                                                \
+      "temperature:>0.. reverse precision precision_U")
 #define OPS_WITHOUT_GRADIENT(X)                                                                       \
     X(topk, "s:2 b?:1 pos?:1-2:-1<any -> idx", "the K largest of s + b of the kept groups",           \
       "K groups keep best")                                                                           \
@@ -130,6 +134,9 @@ std::pair<Tensor, Tensor> attention_lse(In q, In k, In v, const Where &where,
 // h (...,d), W (V,d), ids (...) -> (...) and (...); allowed (...,ceil(V/32)): sets, as bits
 struct LogP { Tensor logp, entropy; };
 LogP logp(In h, In W, In ids, double temperature = 1, In allowed = {});
+enum class Direction { forward, reverse };               // KL(teacher | student), KL(student | teacher)
+// h (...,d), W (V,d), the teacher's g (...,d') and U (V,d'), positions or none -> (N); position -1: 0
+Tensor kl_vocab(In h, In W, In g, In U, In pos = {}, Direction = Direction::forward, double temperature = 1);
 
 inline Tensor add(const Tensor &x, const Tensor &y) { return binary(binary_add, x, y); }
 inline Tensor sub(const Tensor &x, const Tensor &y) { return binary(binary_sub, x, y); }

@@ -66,6 +66,18 @@ struct GRPO {
 Tensor grpo(const Tensor &logp, const Tensor &logp_old, const Tensor &logp_ref, const Tensor &A, const Mask &,
             const GRPO & = {});
 
+// Distillation from whole distributions: KL at every place that counts, of the student's softmax(h W^T /
+// temperature) and the teacher's, without temperature^2. h (B,T,d) and teacher_h (B,T,d') are what the heads
+// read where a token is to be predicted. No gradient reaches the teacher. Forward, the student has to cover
+// all that the teacher does; reverse, it must not do what the teacher would not: V4's, on its own outputs.
+struct Distill {
+    Direction kl = Direction::forward;
+    double temperature = 1;
+    Divisor divisor = {};
+};
+Tensor distill(const Tensor &h, const Tensor &W, const Tensor &teacher_h, const Tensor &teacher_W,
+               const Mask &, const Distill & = {});
+
 // ---- on the host: advantages, with 0 where nothing counts. group (B): ints, the question of each output
 // by_spread: divide by it, as all but V3.2 do. Where rewards do not differ there is no advantage.
 Tensor outcome_advantages(const Tensor &reward, const Tensor &group, const Mask &, bool by_spread = true);

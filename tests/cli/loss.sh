@@ -42,13 +42,13 @@ batch all "$logp" "$mask" "$old" "$ref" "$reward" "$group" values:2,2:"0 0 0 nan
 
 # ----------------------------------------------------------------------------------------------------- the list
 accepted --list
-for name in sft rft dpo ppo grpo; do
+for name in sft rft dpo ppo grpo distill; do
     holds "--list names $name" "$(grep -c "^$name " out)" = 1
 done
 says 0 "--set kl=k3" --list
 accepted --list --json
 holds "every objective has formula, source, reward and coefficient" \
-    "$(grep -cE '"(formula|data_source|reward|gradient_coefficient)":' out)" -ge $((5 * 4))
+    "$(grep -cE '"(formula|data_source|reward|gradient_coefficient)":' out)" -ge $((6 * 4))
 says 0 "deepseek loss grpo" --help
 
 # ------------------------------------------------------------------------------------------------ known results
@@ -75,6 +75,23 @@ holds "ppo: what the critic missed" "$(number y dvalues 0) $(number y dvalues 2)
 batch steps "$logp" "$mask" "$old" "$ref" reward:2,2:"nan 1 -1 1" "$group"
 accepted grpo --in steps --out y
 holds "grpo: rewards by step, from the last one back" "$(number y A 0) $(number y A 2) $(number y A 3)" = "1 -1 0"
+
+taught() {                              # taught FILE TEACHER_H TEACHER_W: a student of two ids without an opinion
+    batch "$1" h:1,2,1:"0 nan" W:2,1:"1 -1" mask:1,2:"1 0" teacher_h:1,2,2:"$2" teacher_W:2,2:"$3"
+}
+four() { printf %.4f "$(number "$@")"; }
+taught same "0 0 nan nan" "1 1 -1 2"
+accepted distill --in same --out y
+holds "distill: a teacher with the same distribution is 0 away" "$(number y loss 0) $(number y dh 0)" = "0 0"
+taught sure "2 0 nan nan" "2 0 -2 0"    # logits 4 and -4: p = 0.9997
+accepted distill --in sure --out y
+holds "distill: KL of the teacher and the student" "$(four y loss 0)" = 0.6901
+holds "distill: p - q of both ids" "$(four y dh 0)" = -0.9993
+holds "distill: padding has no gradient" "$(number y dh 1)" = 0
+accepted distill --in sure --out y --set kl=reverse
+holds "distill: KL of the student and the teacher" "$(four y loss 0)" = 3.3072
+accepted distill --in sure --out y --set kl=reverse --set temperature=8
+holds "distill: temperature divides both logits, and the loss is not multiplied" "$(four y loss 0)" = 0.1201
 
 # ------------------------------------------------------------------------------------------------------ refused
 refused "of which objective"
@@ -138,6 +155,25 @@ wrong_with logp_old:2,2:"-1 inf -1 -1" "logp_old: inf at [0,1], where mask is 1"
 wrong_with reward:2:"1 nan" "reward: nan at [1]" grpo
 wrong_with lopg:2,2:"-1 -1 -1 -1" "'lopg' is unknown" sft
 hinted "did you mean logp"
+misfit() {                              # misfit TENSOR PATTERN: distill with this instead
+    local tensors=("$1") tensor
+    for tensor in h:1,2,1:"0 nan" W:2,1:"1 -1" mask:1,2:"1 0" teacher_h:1,2,2:"0 0 nan nan" teacher_W:2,2:"1 1 1 1"; do
+        [[ $tensor == "${1%%:*}":* ]] || tensors+=("$tensor")
+    done
+    batch bad "${tensors[@]}"
+    refused "$2" distill --in bad --out y
+}
+misfit h:2:"1 1" "h (2) is not (B,T,d)"
+misfit W:2,2:"1 1 1 1" "W (2,2) is not (V,1)"
+misfit mask:2,1:"1 1" "mask (2,1) is not (1,2)"
+misfit teacher_h:2,1,2:"1 1 1 1" "teacher_h (2,1,2) is not (1,2,d')"
+misfit teacher_W:1,2:"1 1" "teacher_W (1,2) is not (2,2)"
+misfit h:1,2,1:"nan 1" "h: nan at [0,0], where mask is 1"
+misfit teacher_W:2,2:"1 1 1 nan" "teacher_W: nan at [3]"
+misfit teacher_H:1,2,2:"1 1 1 1" "'teacher_H' is unknown"
+refused "no tensor 'h', which distill needs" distill $io
+refused "not one of forward, reverse" distill --in sure --out y --set kl=k3
+refused "not between 0.01 and" distill --in sure --out y --set temperature=0
 batch odd logp:3,1:"-1 -1 -1" logp_ref:3,1:"-1 -1 -1" mask:3,1:"1 1 1"
 refused "odd number of rows" dpo --in odd --out y
 mkdir model && touch model/config.json model/y

@@ -286,6 +286,20 @@ TEST_CASE("logp: bf16 rounds h and W, and neither logits nor their gradient") {
                randn({9, 6}, "h", 1), randn({11, 6}, "W", 2), false);
 }
 
+TEST_CASE("kl_vocab: bf16 rounds h and W, and, of a teacher in bf16, g and U") {
+    const Tensor h = randn({9, 6}, "h", 1), W = randn({11, 6}, "W", 2), g = randn({9, 7}, "g", 3),
+                 U = randn({11, 7}, "U", 4), coarse = clone(U);
+    coarse.s->precision = bf16;
+    for (Direction way : {Direction::forward, Direction::reverse}) {
+        for (const Tensor &head : {U, coarse})
+            check_bf16(
+                [&](const Tensor &h, const Tensor &W) { return kl_vocab(h, W, g, head, {}, way, 0.7); }, h, W,
+                false);
+        CHECK(same_bits(kl_vocab(h, W, g, coarse, {}, way), kl_vocab(h, W, rounded(g), rounded(U), {}, way)));
+        CHECK(!same_bits(kl_vocab(h, W, g, coarse, {}, way), kl_vocab(h, W, g, U, {}, way)));
+    }
+}
+
 TEST_CASE("precision: an alias and a copy of a weight keep it, a product's output has none") {
     const Tensor W = randn({3, 4}, "W", 1), x = randn({2, 4}, "x", 2);
     W.s->precision = bf16;

@@ -1,9 +1,10 @@
 """Every objective of `deepseek loss --list`, with every switch, against PyTorch's autograd in double: loss, gradients,
 advantages and returns. The formulas are the papers', written with torch for one output after another, on its tokens
-alone; the masks are ragged, and where they are 0 our program is given NaN. GRPO also against TRL, an implementation
-that we did not write: its trainer's loss, V3.2's switches included, on the same log-probabilities.
+alone; the masks are ragged, and where they are 0 our program is given NaN. DPO, GRPO and distillation also against
+TRL, an implementation that we did not write: its trainers' losses, with what switches they share with us, on the same
+numbers. What it has alone (IPO's square, DPO's tail by ld_alpha) is another formula.
 
-Tolerances are relative to the largest number of the tensor. Measured worst: 5e-7 (float32 has 6e-8 a rounding).
+Tolerances are relative to the largest number of the tensor. Measured worst: 8e-7 (float32 has 6e-8 a rounding).
 """
 
 import itertools
@@ -15,13 +16,15 @@ from unittest.mock import MagicMock
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from trl import GRPOTrainer
+from trl import DPOTrainer, GRPOTrainer
+from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
 from common import deepseek, device_options, error, options, verdict
 
 LIMIT = 2e-6
 GROUPS = torch.tensor([3, 0, 3, 3, 0, 3, 0, 0], dtype=torch.int32)
 LENGTHS = ["sequence", "token", "constant"]
+LEAVES = dict(ppo=("logp", "values"), distill=("h", "W"))  # what gets a gradient; else logp
 
 
 class Batch:
@@ -41,10 +44,20 @@ class Batch:
         self.file = {name: torch.where(self.mask > 0, x, torch.nan) for name, x in self.file.items()}
         self.file |= dict(mask=self.mask, group=GROUPS, reward=torch.round(2 * randn(B)) / 2)
         self.steps = torch.where(torch.rand(B, T, generator=generator) < 0.4, randn(B, T), torch.nan)
-        self.leaves = {name: x.double().requires_grad_(name in ("logp", "values")) for name, x in self.file.items()}
+        for name, width in (("h", 6), ("teacher_h", 4)):
+            self.file[name] = torch.where(self.mask[..., None] > 0, randn(B, T, width), torch.nan)
+        self.file |= dict(W=0.5 * randn(13, 6), teacher_W=0.5 * randn(13, 4))
+        learnt = ("logp", *(name for names in LEAVES.values() for name in names))
+        self.leaves = {name: x.double().requires_grad_(name in learnt) for name, x in self.file.items()}
 
     def of(self, name, i):
         return self.leaves[name][i][self.mask[i] > 0]
+
+    def zeroed(self):
+        """What is by token, with 0 where nothing counts."""
+        by_token = {name: x for name, x in self.leaves.items() if x.shape[:2] == self.mask.shape}
+        return {name: torch.where(self.mask.view(self.B, self.T, *[1] * (x.dim() - 2)) > 0, x, 0.0)
+                for name, x in by_token.items()}  # fmt: skip
 
     def spread_out(self, parts):
         """One tensor by output -> (B,T), 0 where nothing counts."""
@@ -149,6 +162,16 @@ def grpo(b, s, source):
     return out | dict(loss=total(b, terms, s["length"], s["L"]))
 
 
+def distill(b, s):
+    terms = []
+    for i in range(b.B):
+        q, p = ((b.of(h, i) @ b.leaves[W].T / s["temperature"]).log_softmax(-1)
+                for h, W in (("h", "W"), ("teacher_h", "teacher_W")))  # fmt: skip
+        of, to = (q, p) if s["kl"] == "reverse" else (p, q)
+        terms.append(-F.kl_div(to, of, reduction="none", log_target=True).sum(-1))
+    return dict(loss=total(b, terms, s["length"], s["L"]))
+
+
 def settings(**choices):
     return [dict(zip(choices, values)) for values in itertools.product(*choices.values())]
 
@@ -161,6 +184,8 @@ def cases():
         yield "rft", "", s, (), rft
     for s in settings(beta=[0.1, 2.0], length=["none", "sequence"]):
         yield "dpo", "", s, (), dpo
+    for s in settings(kl=["forward", "reverse"], temperature=[1.0, 0.7, 2.5], **lengths):
+        yield "distill", "", s, (), distill
     for s in settings(eps=[0.2, 10], beta=[0.0, 0.3], gamma=[1.0, 0.9], **{"lambda": [1.0, 0.95]}, eps_v=[0.0, 0.2],
                       c_v=[1.0, 0.5], length=["sequence", "token"], L=[0]):  # fmt: skip
         yield "ppo", "gae", s, ("A", "returns"), lambda b, s: ppo(b, s, False)
@@ -177,13 +202,40 @@ def cases():
             yield "grpo", source, s, leave_out, lambda b, s, source=source: grpo(b, s, source)
 
 
+def trl_dpo(b, s):
+    """Its batch is first all chosen, then all rejected, and its tokens begin behind the first."""
+    x, order = b.zeroed(), [*range(0, b.B, 2), *range(1, b.B, 2)]
+    sums = x["logp_ref"][order].sum(1)
+    me = MagicMock(loss_types=["sigmoid_norm" if s["length"] == "sequence" else "sigmoid"], loss_weights=[1.0],
+                   beta=s["beta"], ld_alpha=None, f_divergence_type="reverse_kl", precompute_ref_logps=True,
+                   use_weighting=False, aux_loss_enabled=False, _total_train_tokens=0, _tp_size=1)  # fmt: skip
+    me.accelerator.gather_for_metrics = me.accelerator.gather = lambda t: t
+    nothing = torch.zeros(b.B, b.T)
+    outputs = MagicMock(log_probs=x["logp"][order], entropy=nothing, mean_logits=nothing, is_top1=nothing > 0)
+    mask = F.pad(b.mask[order], (1, 0))
+    inputs = dict(input_ids=mask.long(), attention_mask=mask.long(), completion_mask=mask.long(),
+                  ref_chosen_logps=sums[: b.B // 2], ref_rejected_logps=sums[b.B // 2 :])  # fmt: skip
+    return dict(loss=DPOTrainer._compute_loss(me, lambda **_: outputs, inputs, return_outputs=False))
+
+
+def trl_distill(b, s):
+    """In float32, as it is."""
+    x = {name: t.float() for name, t in (b.leaves | b.zeroed()).items()}
+    return dict(loss=_chunked_divergence_loss(x["h"], x["teacher_h"], x["W"], x["teacher_W"], b.mask,
+                                              beta=float(s["kl"] == "reverse"), temperature=s["temperature"])[0])  # fmt: skip
+
+
 def trl_cases():
     """The same, by TRL: what it calls things, and a trainer that is nothing but its settings."""
+    for s in settings(beta=[0.1, 2.0], length=["none", "sequence"]):
+        yield "dpo", "TRL", s, (), trl_dpo
+    for s in settings(kl=["forward", "reverse"], temperature=[1.0, 2.5], length=["token"], L=[0]):
+        yield "distill", "TRL", s, (), trl_distill
     names = dict(sequence="grpo", token="bnpo", constant="dr_grpo")
     for s in settings(eps=[0.2], beta=[0.0, 0.5], kl=["k3", "unbiased"], delta=[0.0, 0.1], length=LENGTHS, L=[0]):
 
         def reference(b, s):
-            x = {name: torch.where(b.mask > 0, t, 0.0) for name, t in b.leaves.items() if t.shape == b.mask.shape}
+            x = b.zeroed()
             me = MagicMock(loss_type=names[s["length"]], beta=s["beta"], epsilon_low=s["eps"], epsilon_high=s["eps"],
                            off_policy_mask_threshold=s["delta"] or None, importance_sampling_level="token",
                            top_entropy_quantile=1.0, use_vllm=False, max_completion_length=b.T,
@@ -215,9 +267,8 @@ def check(args, number, case, folder, worst, failures):
     ours, theirs = load_file(folder / "out.safetensors"), reference(b, s)
     theirs["loss"].backward()
     theirs["loss"] = theirs["loss"].detach().reshape(1)
-    theirs["dlogp"] = b.leaves["logp"].grad.nan_to_num(0)
-    if name == "ppo":
-        theirs["dvalues"] = b.leaves["values"].grad.nan_to_num(0)
+    for leaf in LEAVES.get(name, ("logp",)):
+        theirs["d" + leaf] = b.leaves[leaf].grad.nan_to_num(0)
     what = f"{name} {label} " + " ".join(f"{key}={value}" for key, value in s.items())
     if set(ours) != set(theirs):
         failures.append(f"{what}: outputs {sorted(ours)} instead of {sorted(theirs)}")

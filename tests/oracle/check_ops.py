@@ -423,6 +423,25 @@ def _(h, W, ids, allowed=None, temperature=1):
     )
 
 
+PLACES = torch.tensor([[0, 1, -1, 2], [0, 0, 0, -1]], dtype=torch.int32)
+TAUGHT = {
+    name: randn(*shape, generator=own_generator(f"kl_vocab {name}"))
+    for name, shape in dict(h=(2, 4, 6), W=(11, 6), g=(2, 4, 3), U=(11, 3)).items()
+}
+
+
+@case("kl_vocab", inputs=TAUGHT)
+@case("kl_vocab", "padding, temperature", TAUGHT | dict(pos=PLACES), temperature=0.6)
+@case("kl_vocab", "reverse", TAUGHT | dict(pos=PLACES), reverse=1, temperature=1.4)
+def _(h, W, g, U, pos=torch.zeros(2, 4), temperature=1, reverse=0):
+    z_q, z_p = h @ W.T / temperature, g.detach() @ U.detach().T / temperature
+    log_q, log_p = z_q.log_softmax(-1), z_p.log_softmax(-1)
+    of, to = (log_q, log_p) if reverse else (log_p, log_q)
+    y = F.kl_div(to, of, reduction="none", log_target=True).sum(-1)  # KL(of | to)
+    counts = lambda x: torch.where(pos >= 0, x, 0).flatten()
+    return dict(y=counts(y), lse_q=counts(z_q.logsumexp(-1)), lse_p=counts(z_p.logsumexp(-1)))
+
+
 # ------------------------------------------------------------------------------------- ops that choose
 @case("topk", inputs=dict(s=randn(9, 8)), K=3)
 @case("topk", "bias", dict(s=randn(9, 8).sigmoid(), b=randn(8)), K=3)

@@ -166,6 +166,7 @@ PARITY("products in bf16") {
     both_ways([&] { return matmul_heads(by_head, heads); }, {by_head, heads});
     both_ways([&] { return matmul_grouped(x, heads, offsets); }, {x, heads});
     both_ways([&] { return logp(x, W, id, 0.7); }, {x, W});
+    both_ways([&] { return kl_vocab(x, W, numbers({20, 3}, 5), numbers({19, 3}, 6)); }, {x, W});
 }
 
 PARITY("weighted_sum, of one number and of more than a block adds up") {
@@ -303,6 +304,24 @@ PARITY("logp over an allowed set, of one row, over more ids than a block has thr
     both_ways([&] { return logp(h, W, id, 1.3, reshape(sets(may, 300), {2, 3, 10})); }, {h, W});
     const Tensor one = numbers({1, 3}), few = numbers({2, 3}, 2);
     both_ways([&] { return logp(one, few, ids({1}, {1})); }, {one, few});
+}
+
+PARITY(
+    "kl_vocab, of more rows than a chunk, with NaN in those that do not count, over more ids than a block") {
+    std::vector<int> at(150, 0);
+    std::vector<real> spoilt = values(numbers({150, 5}));
+    for (int i = 0; i < 150; i += 11) at[i] = -1, spoilt[5 * i] = NAN;
+    const Tensor h = from(spoilt, {150, 5}), pos = ids(at, {150}), g = numbers({150, 7}, 2);
+    for (Direction way : {Direction::forward, Direction::reverse})
+        for (int V : {1, 37, 300}) {
+            const Tensor W = numbers({V, 5}, 3), U = numbers({V, 7}, 4);
+            both_ways([&] { return kl_vocab(h, W, g, U, pos, way, 0.7); }, {h, W});
+        }
+    const Tensor one = numbers({1, 5}), W = numbers({37, 5}, 3), U = numbers({37, 7}, 4);
+    both_ways([&] { return kl_vocab(one, W, numbers({1, 7}, 5), U); }, {one, W});
+    const Tensor same = clone(h), copy = clone(W);
+    for (Direction way : {Direction::forward, Direction::reverse})
+        both_ways([&] { return kl_vocab(h, W, same, copy, pos, way); }, {h, W});
 }
 
 // -------------------------------------------------------------------------------- [3] ops that choose or act

@@ -125,6 +125,38 @@ bool left_out(const Drawn &x, int i, double A, double limit) {
     return limit > 0 && A < 0 && sum / x.mask.length(i) > limit;
 }
 
+// A student and a teacher of other width; hidden states are NaN wherever nothing counts, but in `clean`.
+struct Taught {
+    static constexpr int V = 9, d = 3, d_teacher = 4;
+    Tensor h, W, teacher_h, teacher_W;
+    Mask mask;
+    explicit Taught(uint64_t seed = 1, bool clean = false)
+        : h(states(d, "h", 10 * seed + 1, clean)), W(randn({V, d}, "W", 10 * seed + 2)),
+          teacher_h(states(d_teacher, "teacher_h", 10 * seed + 3, clean)),
+          teacher_W(randn({V, d_teacher}, "teacher_W", 10 * seed + 4)), mask(mask_of()) {}
+    Tensor loss(const Distill &o) const { return distill(h, W, teacher_h, teacher_W, mask, o); }
+
+private:
+    static Tensor states(int width, const char *name, uint64_t seed, bool clean) {
+        std::vector<real> v = values(randn({B, T, width}, name, seed));
+        for (size_t j = 0; j < v.size(); j++)
+            if (ragged[j / width] == 0) v[j] = clean ? 0 : nothing;
+        return from(v, {B, T, width}, name);
+    }
+};
+
+// log softmax(h W^T / temperature) of the token at (i, t).
+std::vector<double> log_probabilities(Numbers &h, Numbers &W, int i, int t, double temperature) {
+    std::vector<double> log_p(W.shape[0], 0);
+    double sum = 0;
+    for (int v = 0; v < W.shape[0]; v++) {
+        for (int j = 0; j < W.shape[1]; j++) log_p[v] += h(i, t, j) * W(v, j) / temperature;
+        sum += std::exp(log_p[v]);
+    }
+    for (double &x : log_p) x -= std::log(sum);
+    return log_p;
+}
+
 double softened(double x) { return 1 / (1 + std::exp(-x)); }
 }  // namespace
 
@@ -236,6 +268,59 @@ TEST_CASE("objective grpo: GC is rho A and the pull to the reference, with every
     CHECK(masked >= 2 * 3 * 4 * 2);                      // those of `abandoned`, of every setting
 }
 
+TEST_CASE("objective distill: GC is p of every id; reverse, q log(p / q)") {
+    const Taught x;
+    Numbers h(x.h), W(x.W), teacher_h(x.teacher_h), teacher_W(x.teacher_W);
+    for (const Divisor &d : divisors)
+        for (Direction kl : {Direction::forward, Direction::reverse})
+            for (double temperature : {1.0, 2.5}) {
+                const Distill o = {kl, temperature, d};
+                Value of_h = {0, Numbers(x.h.shape)}, of_W = {0, Numbers(x.W.shape)};
+                for (int at = 0; at < B * T; at++) {
+                    const int i = at / T, t = at % T;
+                    if (!x.mask.at(i, t)) continue;
+                    const double w = share(x.mask, i, d);
+                    const auto q = log_probabilities(h, W, i, t, temperature),
+                               p = log_probabilities(teacher_h, teacher_W, i, t, temperature);
+                    double all = 0;                      // grad log q_v = grad z_v - sum_u q_u grad z_u
+                    std::vector<double> GC;
+                    for (int v = 0; v < x.V; v++) {
+                        const bool reverse = kl == Direction::reverse;
+                        GC.push_back(reverse ? std::exp(q[v]) * (p[v] - q[v]) : std::exp(p[v]));
+                        all += GC[v];
+                        of_h.loss += w * (reverse ? -GC[v] : GC[v] * (p[v] - q[v]));
+                    }
+                    for (int v = 0; v < x.V; v++)
+                        for (int j = 0; j < x.d; j++) {
+                            const double dz = -w * (GC[v] - all * std::exp(q[v])) / temperature;
+                            of_h.slope(i, t, j) += dz * W(v, j);
+                            of_W.slope(v, j) += dz * h(i, t, j);
+                        }
+                }
+                of_W.loss = of_h.loss;
+                check_form([&] { return x.loss(o); }, x.h, of_h);
+                check_form([&] { return x.loss(o); }, x.W, of_W);
+                CHECK(of_h.loss > 0);
+            }
+    CHECK(item(x.loss({Direction::forward})) != item(x.loss({Direction::reverse})));
+    CHECK(error_of([&] {
+              distill(x.h, x.W, x.teacher_h, x.teacher_W, Mask(mask_of({1, 1, 1, 1, 1, 1, 1})));
+          }) == "kl_vocab: h (6,7,3) and pos (7,1) do not fit");
+}
+
+TEST_CASE("objective distill: a teacher that is the student is exactly right, and gets no gradient itself") {
+    const Taught x;
+    for (Direction kl : {Direction::forward, Direction::reverse}) {
+        const auto loss = [&] { return distill(x.h, x.W, clone(x.h), clone(x.W), x.mask, {kl, 0.7, {}}); };
+        CHECK(item(loss()) == 0);
+        CHECK(values(slope_of(loss, x.h)) == std::vector<real>(x.h.numel(), 0));
+        CHECK(values(slope_of(loss, x.W)) == std::vector<real>(x.W.numel(), 0));
+        const auto other = [&] { return x.loss({kl, 0.7, {}}); };
+        CHECK(values(slope_of(other, x.teacher_h)) == std::vector<real>(x.teacher_h.numel(), 0));
+        CHECK(values(slope_of(other, x.teacher_W)) == std::vector<real>(x.teacher_W.numel(), 0));
+    }
+}
+
 // --------------------------------------------------------------------------------------------- [3] gradients
 // Worst measured in double: 1.0e-11.
 TEST_CASE("objective gradients: of every objective with every switch") {
@@ -257,6 +342,9 @@ TEST_CASE("objective gradients: of every objective with every switch") {
     }
     for (bool normalised : {false, true})
         check_gradient([&] { return dpo(x.logp, x.ref, x.mask, {0.5, normalised}); }, {x.logp});
+    const Taught clean(2, true);                        // differences of a number that is NaN are NaN
+    for (Direction kl : {Direction::forward, Direction::reverse})
+        check_gradient([&] { return clean.loss({kl, 0.7, {}}); }, {clean.h, clean.W});
 }
 
 TEST_CASE("objective gradients: policy and critic together, as two leaves") {
@@ -285,6 +373,15 @@ TEST_CASE("objective padding: NaN where nothing counts changes no bit; NaN where
     CHECK(same_bits(dpo(x.logp, x.ref, x.mask), dpo(p, ref, x.mask)));
     CHECK(same_bits(critic(x.V, x.V_old, x.returns, x.mask, 0.2),
                     critic(cleared(x.V), cleared(x.V_old), cleared(x.returns), x.mask, 0.2)));
+
+    const Taught y, z(1, true);
+    for (Direction kl : {Direction::forward, Direction::reverse}) {
+        const auto spoilt = [&] { return y.loss({kl}); };
+        const auto clean = [&] { return z.loss({kl}); };
+        CHECK(same_bits(spoilt(), clean()));
+        CHECK(same_bits(slope_of(spoilt, y.h), slope_of(clean, z.h)));
+        CHECK(same_bits(slope_of(spoilt, y.W), slope_of(clean, z.W)));
+    }
 
     std::vector<real> v = values(x.logp);
     v[2] = nothing;                                      // where the mask is 1
@@ -615,4 +712,7 @@ TEST_CASE("objective parity: all of them pass on the device checked") {
     }
     for (bool normalised : {false, true})
         run([&] { return dpo(x.logp, x.ref, x.mask, {0.5, normalised}); }, x.logp);
+    const Taught y(4);
+    for (Direction kl : {Direction::forward, Direction::reverse})
+        for (const Tensor &leaf : {y.h, y.W}) run([&] { return y.loss({kl, 0.7, {}}); }, leaf);
 }
