@@ -168,7 +168,7 @@ void MeasureVerb::ask(Subject &s) const {
     for (int l : levels) {
         std::vector<Question> asked;
         for (int i = 0; i < questions; i++) asked.push_back(held_out_question(t, i, l));
-        const Sampler sampler = {.tokenizer = tokenizer, .task = t, .decode = {.slots = 256}};
+        const Sampler sampler = {.tokenizer = tokenizer, .task = t, .decode = {}};
         s.scores.push_back(
             {cat("level ", l), score(roll_out(s.model, sampler, asked, samples, 0), samples, 1)});
     }
