@@ -76,7 +76,7 @@ Sequences random_batch(const Config &c, int B, int T, int step) {
     return batch;
 }
 
-// Tokens a second of 64 answers of n tokens, so many side by side, sampled and with their log-probabilities: as a
+// Tokens a second of 64 answers of n tokens, so many side by side, sampled and with log-probabilities: as a
 // rollout makes them.
 double decode_rate(const Model &m, int slots, int n) {
     std::vector<Request> requests;

@@ -49,8 +49,7 @@ struct Train {
             if (verb->count(cat("--", option.name))) given.push_back(option.name);
         if (!o.resume) expect_together(o, given);
         const int code = train(o, given, [](const TrainOptions &of_run, const Config &c, Tokenizer &&t) {
-            return (of_run.objective == "lm" ? source_of_corpus : source_of_rollouts)(of_run, c,
-                                                                                      std::move(t));
+            return (asks(of_run) ? source_of_rollouts : source_of_corpus)(of_run, c, std::move(t));
         });
         if (code) throw CLI::RuntimeError(code);
     }

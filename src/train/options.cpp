@@ -62,10 +62,12 @@ static TrainOption of(const std::vector<std::string> &objectives, TrainOption op
 using O = TrainOptions;
 constexpr auto fixed = TrainOption::fixed, remembered = TrainOption::remembered, any_time = TrainOption::free;
 
+static const std::vector<std::string> asked = {"online-rft", "ppo", "grpo"};
+bool asks(const TrainOptions &o) { return std::count(asked.begin(), asked.end(), o.objective) > 0; }
+
 // Of what is learned from outputs that are rewarded.
 static std::vector<TrainOption> options_on_outputs() {
-    const std::vector<std::string> asked = {"online-rft", "ppo", "grpo"}, near = {"ppo", "grpo"},
-                                   switches = {"on", "off"};
+    const std::vector<std::string> near = {"ppo", "grpo"}, switches = {"on", "off"};
     return {
         of(asked,
            row("task", &O::task, "whose questions are asked; `deepseek task --list` shows all", fixed)),
@@ -112,10 +114,11 @@ static std::vector<TrainOption> options_on_outputs() {
 }
 
 static std::vector<TrainOption> general_options() {
-    const std::vector<std::string> read = {"lm"};
+    const std::vector<std::string> read = {"lm", "distill"};
     return {
-        row("objective", &O::objective, "what is learned: to go on as texts do, or from rewarded outputs",
-            fixed, 0, 0, {"lm", "online-rft", "ppo", "grpo"}),
+        row("objective", &O::objective,
+            "what is learned: to go on as texts do, as a teacher would, or from rewarded outputs", fixed, 0,
+            0, {"lm", "distill", "online-rft", "ppo", "grpo"}),
         path("preset", &O::preset, "a preset's name or file; `deepseek config --list` shows them",
              preset_names()),
         path("init", &O::init, "start from a checkpoint's weights and tokenizer; weights it lacks are new"),
@@ -150,6 +153,10 @@ static std::vector<TrainOption> general_options() {
         row("eval-every", &O::eval_every, "steps; 0: five times", any_time, 0, 1e9),
         row("out", &O::out, "folder for the checkpoint and metrics.csv", any_time),
         row("resume", &O::resume, "go on with the run in --out, whose options it remembers", any_time),
+        of({"distill"}, path("teacher", &O::teacher, "a checkpoint of the same vocabulary")),
+        of({"distill"},
+           row("divergence", &O::divergence, "KL of the student from the teacher, or of the teacher from it",
+               fixed, 0, 0, {"forward", "reverse"})),
     };
 }
 

@@ -20,6 +20,7 @@ struct TrainOptions {
     std::string out;
     bool resume = false;
 
+    std::string teacher, divergence = "forward";
     // Objectives on outputs.
     std::string task, sampler = "f32", reward = "accuracy=1,format=1", reward_at = "end";
     int level = 0, questions = 16, group = 16, updates = 1, epochs = 1, max_tokens = 0, top_k = 0;
@@ -41,6 +42,7 @@ struct TrainOption {                                     // a row of the table
     std::vector<std::string> objectives = {};            // that it goes with; empty: all
 };
 const std::vector<TrainOption> &train_options();
+bool asks(const TrainOptions &);                    // its objective learns from answers to a task's questions
 // Refuses what was given and has no effect on this objective.
 void expect_together(const TrainOptions &, const std::vector<std::string> &given);
 std::string print_options(const TrainOptions &);         // name = value, a line each: what a checkpoint keeps
