@@ -233,7 +233,8 @@ void MeasureVerb::run() {
     long sequences = 0;
     for (const Examples &batch : s.batches) sequences += (long)batch.size();
     printf("%s of %s%s: %s\n", measure.name, m.c.name.c_str(),
-           sequences ? cat(", on ", sequences, " sequences").c_str() : "", measure.sentence);
+           sequences ? cat(", on ", sequences, sequences == 1 ? " sequence" : " sequences").c_str() : "",
+           measure.sentence);
     print_table(table);
     printf("  %s\n", measure.legend);
     if (!s.scores.empty())

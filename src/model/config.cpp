@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 #include <cstring>
 #include <fstream>
 #include <iomanip>
@@ -148,6 +149,31 @@ void set_field(Config &c, const std::string &assignment) {
         }
     }
     fail("unknown field '" + name + "'", did_you_mean(name, names, "`deepseek config --list` shows all"));
+}
+
+// What a field is for, and whether the model has it.
+static std::string purpose_missing(const Config &c, const std::string &field) {
+    static const std::set<std::string>
+        of_experts = {"N_s",       "K_r",        "d_e",     "n_dense",        "groups", "M",     "group_best",
+                      "gate",      "norm_gates", "rho",     "selection_bias", "gamma",  "alpha", "scope",
+                      "alpha_dev", "alpha_comm", "counted", "capacity",       "exempt"},
+        of_latents = {"d_c", "d_cq", "d_hR"},
+        of_scaling = {"factor", "original",       "beta_fast",       "beta_slow",
+                      "mscale", "mscale_all_dim", "attention_factor"};
+    if (c.N_r == 0 && of_experts.count(field)) return "the model has no experts";
+    if (c.attention != Attention::MLA && of_latents.count(field)) return "its attention has no latents";
+    if (c.scaling == rope_plain && of_scaling.count(field)) return "its rotary angles are plain";
+    return c.D == 0 && field == "lambda" ? "it has no modules of MTP" : "";
+}
+
+std::string without_effect(const Config &c, const std::vector<std::string> &assignments) {
+    std::string text;
+    for (const std::string &assignment : assignments) {
+        const std::string field = trimmed(assignment.substr(0, assignment.find('=')));
+        const std::string why = purpose_missing(c, field);
+        if (!why.empty()) text += cat(text.empty() ? "" : "; ", field, " has no effect: ", why);
+    }
+    return text;
 }
 
 std::string print_config(const Config &c) {

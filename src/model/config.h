@@ -11,6 +11,8 @@ struct Field {                                           // one row of the table
 };
 const std::vector<Field> &config_fields();
 void set_field(Config &, const std::string &assignment);  // "d_c=64"; unknown names get the nearest as answer
+// Of assignments, the fields that this model does not read, and why; empty: it reads all.
+std::string without_effect(const Config &, const std::vector<std::string> &assignments);
 Config load_preset(const std::string &name_or_file);     // embedded, or a file of `field = value` lines
 Config parse_config(const std::string &fields, const std::string &from);        // `field = value` lines
 std::vector<std::string> preset_names();

@@ -105,6 +105,8 @@ static Model starting_model(const TrainOptions &o, const Tokenizer &tokenizer) {
     expect(!o.tokens.empty() || tokenizer.size() <= c.V, "the tokenizer has ", tokenizer.size(),
            " tokens, the model's vocabulary only ", c.V);
     validate(c);
+    if (const std::string idle = without_effect(c, o.set); !idle.empty())
+        std::cout << "--set: " << idle << "\n";
     expect_memory_for(c, 4);
     return from ? adopted_model(o, c, *from) : initialised(c, o.seed);
 }

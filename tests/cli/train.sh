@@ -13,6 +13,11 @@ says 0 "saved in run" $nano --steps 4 --out run --lr 0.01
 holds "at its end, where the model is" -n "$(grep 'the model is in run' out)"
 holds "how often the text is read" -n "$(grep 'times the .* there are' out)"
 
+says 0 "alpha has no effect: the model has no experts; lambda has no effect: it has no modules of MTP" \
+    train --preset llm-nano --data text.txt --batch 2 --context 16 --steps 1 --set alpha=0.1 --set lambda=0.1
+accepted $nano --steps 1 --set alpha=0.1
+holds "a field that has an effect is not named" "$(grep -c 'no effect' out)" = 0
+
 # --------------------------------------------------------------------------------- it goes on from its folder alone
 says 0 "nothing to do: run is at step 4 of 4" train --resume --out run
 refused "--batch 3 (the run has 2), --beta1 0.5 (the run has 0.9)" train --resume --out run --beta1 0.5 --batch 3
