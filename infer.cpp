@@ -247,6 +247,11 @@ int accept(const std::vector<double> &p, const std::vector<double> &q, int x, do
     return said;
 }
 
+double Speculation::median(std::vector<double> x) {
+    std::nth_element(x.begin(), x.begin() + x.size() / 2, x.end());
+    return x[x.size() / 2];
+}
+
 // ------------------------------------------------------------------------------------------------ [3] decode
 std::vector<int> Answer::text() const {
     return std::vector<int>(ids.begin(), ids.end() - (end == End::stop && !ids.empty()));
@@ -487,13 +492,14 @@ template <class F> double seconds_of(F f) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Of the trunk, and of the logits after each token.
+// Of the trunk, and of what it says after each token.
 double Decoding::seconds_of_forward(const Sequences &tokens) {
     const std::vector<int> length = decoder->length;
     EveryToken every = {.hidden = true};
     const double seconds = seconds_of([&] {
         decoder->feed(tokens, 64, &every);
-        decoder->logits(every.h);
+        const long rows = every.h.shape.rows();
+        sample(decoder->logits(reshape(every.h, {rows, m.c.d})), zero_ints({rows, 3}), o.sampling);
     });
     for (int b = 0; b < decoder->B; b++) decoder->rollback(b, length[b]);
     return seconds;
@@ -505,10 +511,9 @@ void Decoding::time_step(const Sequences &fed) {
     const double t_1 = seconds_of_forward(fed), t_mtp = seconds_of([&] { draft_step(with_drafts); });
     for (int b : busy())
         if ((int)with_drafts[b].size() < 1 + o.speculate) return;
-    o.speculation->timed++;
-    o.speculation->t_1 += t_1;
-    o.speculation->t_mtp += t_mtp;
-    o.speculation->t_1D += seconds_of_forward(with_drafts);
+    o.speculation->t_1.push_back(t_1);
+    o.speculation->t_mtp.push_back(t_mtp);
+    o.speculation->t_1D.push_back(seconds_of_forward(with_drafts));
 }
 
 void Decoding::run() {

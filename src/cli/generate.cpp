@@ -49,8 +49,8 @@ struct Generate {
             fprintf(stderr, "%s draft %zu accepted %.1f%% of %ld", k ? "," : "", k + 1,
                     100.0 * (double)s.accepted[k] / (double)std::max(1L, s.drafted[k]), s.drafted[k]);
         fprintf(stderr, "; %.3f tokens a trunk forward\n", s.tokens_per_forward());
-        if (!s.timed) return;
-        const auto ms = [&](double sum) { return 1000 * sum / (double)s.timed; };
+        if (s.t_1.empty()) return;
+        const auto ms = [](const std::vector<double> &t) { return 1000 * Speculation::median(t); };
         fprintf(stderr,
                 "speculation: t_1 %.3f ms, t_%zu %.3f ms, t_mtp %.3f ms: %.3f t_1 / (t_%zu + t_mtp) = %.3f\n",
                 ms(s.t_1), D + 1, ms(s.t_1D), ms(s.t_mtp), s.tokens_per_forward(), D + 1, s.gain());

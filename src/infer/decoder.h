@@ -47,10 +47,11 @@ int accept(const std::vector<double> &p, const std::vector<double> &q, int x, do
 struct Speculation {                 // how it went
     std::vector<long> drafted = {}, accepted = {};                 // by module
     long forwards = 0, tokens = 0;                       // of the trunk after prompts, and what they gave
-    long timed = 0;                                      // of these forwards, which are timed:
-    double t_1 = 0, t_1D = 0, t_mtp = 0;                 // seconds, of 1 token, of 1 + D tokens; of D drafts
+    std::vector<double> t_1 = {}, t_1D = {}, t_mtp = {};     // now and then, seconds: see gain()
     double tokens_per_forward() const { return (double)tokens / (double)forwards; }
-    double gain() const { return tokens_per_forward() * t_1 / (t_1D + t_mtp); }
+    // A trunk forward of 1 + D tokens and D drafts, instead of a forward for each token.
+    double gain() const { return tokens_per_forward() * median(t_1) / (median(t_1D) + median(t_mtp)); }
+    static double median(std::vector<double>);
 };
 
 // A question: a prompt, and how many answers. The random numbers of an answer are named (question, sample,
