@@ -223,9 +223,11 @@ TEST_CASE("draft: of a long prompt, that is read in several windows, and of one 
 
 // ------------------------------------------------------------------------------------ [3] decode with drafts
 TEST_CASE("speculation: at temperature 0 every bit of an answer is that of plain decoding") {
+    long accepted = 0, refused = 0;
     for (Kernels kernels : {Kernels::plain, Kernels::fast})
-        for (const Config &c : kinds()) {
+        for (Config c : kinds()) {
             const WithKernels run(kernels);
+            c.init_std = 0.5;                            // else many texts repeat one token for ever
             const Model m = random_model(c);
             const auto plain = decode(m, questions(c.V), options(0, 0, 4));
             for (int D = 1; D <= c.D; D++)
@@ -235,10 +237,11 @@ TEST_CASE("speculation: at temperature 0 every bit of an answer is that of plain
                     INFO(c.name, ", ", D, " drafts, ", slots, " slots");
                     for (size_t i = 0; i < plain.size(); i++)
                         for (size_t s = 0; s < plain[i].size(); s++) CHECK(same(answers[i][s], plain[i][s]));
-                    CHECK(told.accepted[0] > 0);
-                    CHECK(told.accepted[0] < told.drafted[0]);
+                    accepted += told.accepted[0];
+                    refused += told.drafted[0] - told.accepted[0];
                 }
         }
+    CHECK(std::min(accepted, refused) > 100);
 }
 
 TEST_CASE("speculation: what is sampled, and recorded, depends on no slot and no order") {
@@ -332,7 +335,7 @@ TEST_CASE(
     "speculation: three tokens are distributed as the trunk alone says them, whatever the modules say") {
     for (int D : {1, 2}) {
         Config c = few_tokens("v3-nano", "MLA with experts", D);
-        c.init_std = 0.5;                                // decided, and drafts so otherwise
+        c.init_std = 0.5;                                // decided, and drafts otherwise
         const Model m = initialised(c, 5);
         const Sampling s = {.temperature = 0.7, .top_p = 0.97, .top_k = 4, .seed = 11};
         const std::vector<int> prompt = {1, 4, 2};
