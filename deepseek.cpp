@@ -189,8 +189,8 @@ Tensor moe(const MoE &w, const Config &c, const Tensor &h, const Step &step) {
 // [4] The model
 //
 // A pre-norm residual block; the first n_dense layers keep a dense feed-forward network.
-Tensor block(const Block &w, const Config &c, const Tensor &h, const Step &step, int layer) {
-    LayerCache *past = step.past ? &step.past->layers[layer] : nullptr;
+Tensor block(const Block &w, const Config &c, const Tensor &h, const Step &step, int layer,
+             LayerCache *past) {
     Tensor x = rmsnorm(h, w.g_attn, c.eps);
     Tensor u = c.attention != Attention::MLA ? mha(w.mha, c, x, step, past)
                : past                        ? mla_absorbed(w.mla, c, x, step, past->latent)
@@ -202,7 +202,8 @@ Tensor block(const Block &w, const Config &c, const Tensor &h, const Step &step,
 
 Tensor trunk(const Model &m, const Step &step) {
     Tensor h = gather_rows(m.Emb, step.ids);
-    for (int l = 0; l < m.c.n_layers; l++) h = block(m.blocks[l], m.c, h, step, l);
+    for (int l = 0; l < m.c.n_layers; l++)
+        h = block(m.blocks[l], m.c, h, step, l, step.past ? &step.past->layers[l] : nullptr);
     return rmsnorm(h, m.g, m.c.eps);
 }
 
@@ -212,8 +213,8 @@ Tensor trunk(const Model &m, const Step &step) {
 // embedding and head. ids (B,T-k) are tokens 1+k .. T. h^0 is the trunk's output after its final norm
 // [code]. The stored matrix takes the embedding first [code]; the paper prints the hidden state first, the
 // same map with columns exchanged.
-Tensor mtp(const MTP &w, const Model &m, const Tensor &h, const Step &step) {
+Tensor mtp(const MTP &w, const Model &m, const Tensor &h, const Step &step, LayerCache *past) {
     Tensor e = rmsnorm(gather_rows(m.Emb, step.ids), w.g_e, m.c.eps);
     Tensor h_prime = matmul(concat(e, rmsnorm(h, w.g_h, m.c.eps)), w.M);             // V3 (21)
-    return block(w.block, m.c, h_prime, step, m.c.n_layers);                         // V3 (22)
+    return block(w.block, m.c, h_prime, step, m.c.n_layers, past);                   // V3 (22)
 }

@@ -127,7 +127,7 @@ struct Model {
 };
 // Rows of the past, (B,T_max,n,d) each. How many of them count says Step::where, not the cache.
 struct LayerCache { Tensor latent = {}, k = {}, v = {}; };       // MLA: the latent; MHA, GQA: keys and values
-struct Caches { std::vector<LayerCache> layers; };
+struct Caches { std::vector<LayerCache> layers, mtp; };   // of the trunk's blocks, and of MTP modules
 
 // ================================================================= [3] what a layer must know, and tells
 
@@ -163,6 +163,8 @@ Tensor mla(const MLA &, const Config &, const Tensor &h, const Step &);
 Tensor mla_absorbed(const MLA &, const Config &, const Tensor &h, const Step &, const Tensor &latent);
 Tensor ffn(const FFN &, const Tensor &u);
 Tensor moe(const MoE &, const Config &, const Tensor &u, const Step &);
-Tensor block(const Block &, const Config &, const Tensor &h, const Step &, int layer);
+Tensor block(const Block &, const Config &, const Tensor &h, const Step &, int layer,
+             LayerCache *past = nullptr);
 Tensor trunk(const Model &, const Step &);                           // -> (B,T,d), after the final norm
-Tensor mtp(const MTP &, const Model &, const Tensor &h, const Step &);                   // h^{k-1} -> h^k
+Tensor mtp(const MTP &, const Model &, const Tensor &h, const Step &,
+           LayerCache *past = nullptr);                                                      // h^{k-1} -> h^k

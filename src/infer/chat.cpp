@@ -25,8 +25,7 @@ Continuation stream(const Model &m, const Tokenizer &tokenizer, const std::vecto
         print(part);
     };
     const Request request = {.prompt = prompt, .max_tokens = g.max_tokens, .stop = g.stop};
-    const auto added =
-        decode(m, {request}, {.sampling = g.sampling}, [&](int, int, int id) { push(words.push(id)); });
+    const auto added = decode(m, {request}, g.options(), [&](int, int, int id) { push(words.push(id)); });
     push(words.finish());
     c.cut = added[0][0].end == End::context;
     return c;

@@ -181,13 +181,15 @@ long freeze(Model &m, const std::vector<std::string> &patterns) {
 }
 
 // What decoding remembers: the latent and the rotary key (MLA), or keys and values.
-Caches make_caches(const Config &c, int B, int T_max) {
+Caches make_caches(const Config &c, int B, int T_max, int D) {
     const auto cache = [&](int n, int width) { return zeros({B, T_max, n, width}, "cache"); };
+    const auto of_block = [&]() -> LayerCache {
+        if (c.attention == Attention::MLA) return {.latent = cache(1, c.d_c + c.d_hR)};
+        return {.k = cache(c.n_kv, c.d_h), .v = cache(c.n_kv, c.d_h)};
+    };
     Caches caches;
-    for (int l = 0; l < c.n_layers; l++) {
-        if (c.attention == Attention::MLA) caches.layers.push_back({.latent = cache(1, c.d_c + c.d_hR)});
-        else caches.layers.push_back({.k = cache(c.n_kv, c.d_h), .v = cache(c.n_kv, c.d_h)});
-    }
+    for (int l = 0; l < c.n_layers; l++) caches.layers.push_back(of_block());
+    for (int k = 0; k < D; k++) caches.mtp.push_back(of_block());
     return caches;
 }
 

@@ -34,6 +34,6 @@ struct Adopted {
 Adopted adopt(Model &, Model &from);
 long freeze(Model &, const std::vector<std::string> &patterns);  // names with *; how many parameters it froze
 
-Caches make_caches(const Config &, int B, int T_max);
+Caches make_caches(const Config &, int B, int T_max, int D = 0);    // D: of how many MTP modules, too
 Step causal(int B, int T);                               // positions 0 .. T-1, spans [0,t]
 Step causal(const Tensor &ids);                          // the same, of these tokens

@@ -264,6 +264,28 @@ says 0 "ends where the model's context of 64" generate --model run --temperature
 holds "the note stands beside the text, not in it" "$(grep -c "context of 64" out)" = 0
 run generate --model run --temperature 0 --max-tokens 3
 holds "no note where --max-tokens ended it" ! -s err
+
+# Drafts change how a text comes about, not the text; how it came about stands beside it.
+for n in 1 3; do
+    run generate --model run --temperature 0 --max-tokens 30 --n $n
+    cp out alone
+    run generate --model run --temperature 0 --max-tokens 30 --n $n --speculate 1
+    holds "--speculate says what the model says alone" $code = 0 -a "$(cmp out alone)" = ""
+    holds "--speculate tells the acceptance" \
+        "$(grep -c '^speculation: draft 1 accepted [0-9.]*% of [0-9]*; [12]\.[0-9]* tokens a trunk forward$' err)" = 1
+    holds "--speculate tells the gain" \
+        "$(grep -c '^speculation: t_1 .* ms, t_2 .* ms, t_mtp .* ms: .* t_1 / (t_2 + t_mtp) = [0-9.]*$' err)" = 1
+done
+run generate --model run --max-tokens 30 --seed 4 --speculate 1
+cp out once
+run generate --model run --max-tokens 30 --seed 4 --speculate 1
+holds "--speculate: the same seed says the same again" "$(cmp out once)" = ""
+refused "speculate 2: v3-nano has 1 module of multi-token prediction" generate --model run --speculate 2
+hinted "speculate 1"
+refused "speculate" generate --model run --speculate -1
+accepted train --preset llm-nano --batch 2 --context 16 --steps 1 --out without
+refused "llm-nano has no multi-token prediction" generate --model without --speculate 1
+hinted "D=1"
 input=prompt.txt
 run chat --model run --style v2 --max-tokens 3 --show
 holds "--show prints the prompt with its ids" "$(grep -c '^256 <｜begin▁of▁sentence｜>  85 U  115 s  .*10 .n' out)" = 1
