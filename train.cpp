@@ -66,6 +66,33 @@ Losses language_modelling(const Model &m, const Batch &b, Aux *report) {
     return l;
 }
 
+// Each batch has its share of the step's targets; the modules of MTP have no teacher.
+Losses distillation(const Model &m, const Model &teacher, const Batch &b, const Distill &o, Aux *report) {
+    Aux unused, &aux = report ? *report : unused;
+    const Reading &r = b.reading[0];
+    Tensor g;
+    {
+        NoGrad off;
+        g = trunk(teacher, r.step);
+    }
+    std::vector<real> counts;
+    for (int id : int_values(r.next)) counts.push_back(id >= 0);
+    const Mask mask(from(counts, r.next.shape, "mask"));
+    Step step = r.step;
+    step.aux = &aux;
+    aux.share = b.share;
+    const Tensor h = trunk(m, step);
+    const double share = std::accumulate(counts.begin(), counts.end(), 0.0) / b.divisor;
+    Losses l;
+    l.total = times(distill(h, m.output_head(), g, teacher.output_head(), mask, o), share);
+    collect(l.terms, "divergence", l.total);
+    for (const Term &term : aux.losses) {
+        collect(l.terms, term.name, term.value);
+        l.total = add(l.total, term.value);
+    }
+    return l;
+}
+
 const Evaluation::OfKind *Evaluation::kind(const std::string &name) const {
     for (const OfKind &k : kinds)
         if (k.name == name) return &k;
@@ -537,7 +564,7 @@ StepReport Training::update(const std::vector<Part> &parts, const std::function<
 }
 
 StepReport Training::train_step(const std::function<Examples(long position)> &read,
-                                const std::function<void()> &sound) {
+                                const std::function<void()> &sound, const LossOf &loss) {
     std::vector<Examples> lists;
     long next = position;
     for (int i = 0; i < o.accumulate; i++) {
@@ -548,7 +575,8 @@ StepReport Training::train_step(const std::function<Examples(long position)> &re
     std::vector<Part> parts;
     long tokens = 0;
     for (const Batch &b : batches) {
-        parts.push_back([&](Aux &aux) { return language_modelling(policy.model, b, &aux); });
+        parts.push_back(
+            [&](Aux &aux) { return loss ? loss(b, &aux) : language_modelling(policy.model, b, &aux); });
         tokens += b.tokens;
     }
     StepReport r = update(parts, sound);

@@ -123,7 +123,7 @@ struct Eval {
         const Sampler sampler = {.tokenizer = tokenizer,
                                  .task = t,
                                  .max_tokens = max_tokens,
-                                 .decode = {.sampling = sampling, .slots = 256}};
+                                 .decode = {.sampling = sampling, .slots = 64}};
         std::vector<Rollout> rollouts;
         Progress bar(0, questions, 2);
         const int some = std::max(1, 4096 / samples);    // questions at a time, for the bar

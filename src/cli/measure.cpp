@@ -19,8 +19,8 @@ namespace {
 constexpr long counted_stories = 1'000'000;              // tokens
 
 struct MeasureVerb {
-    std::string which, model, preset, data = "stories", tokens, labels, train_tokens, out;
-    int batch = 8, context = 0, length = 0;
+    std::string which, model, preset, data = "stories", tokens, labels, train_tokens, out, task;
+    int batch = 8, context = 0, length = 0, questions = 64, samples = 16, level = 0;
     long most = 0, counted = 0;
     bool list = false, json = false;
     Common common;
@@ -32,6 +32,7 @@ struct MeasureVerb {
 private:
     void expect_read(const Measure &) const;
     void read(Subject &, const Measure &) const;
+    void ask(Subject &) const;
     Examples read_ids(Subject &, int T) const;
     Examples read_sources(Subject &, const Measure &, int T) const;
 };
@@ -64,6 +65,12 @@ void MeasureVerb::options(CLI::App &v) {
     v.add_option("--context", context, "tokens of a sequence; 0: the model's")->check(between(0, 1e9));
     v.add_option("--length", length, "cache: for how many tokens; 0: the model's context")
         ->check(between(0, 1e9));
+    v.add_option("--task", task, "rl-viability: whose held-out questions; `deepseek task --list` shows all");
+    v.add_option("--level", level, "of them; 0: every one")->check(between(0, 1e6));
+    v.add_option("--questions", questions, "of each level")->check(between(1, 1e6))->capture_default_str();
+    v.add_option("--samples", samples, "outputs of each question")
+        ->check(between(1, 1e5))
+        ->capture_default_str();
     v.add_option("--out", out, "a CSV with all rows");
 }
 
@@ -90,11 +97,13 @@ void MeasureVerb::expect_read(const Measure &m) const {
         {"--preset", reads_length},         {"--length", reads_length},    {"--labels", reads_labels},
         {"--train-tokens", reads_training}, {"--counted", reads_training}, {"--data", reads_text},
         {"--tokens", reads_text},           {"--windows", reads_text},     {"--batch", reads_text},
-        {"--context", reads_text}};
+        {"--context", reads_text},          {"--task", reads_task},        {"--level", reads_task},
+        {"--questions", reads_task},        {"--samples", reads_task}};
     for (const auto &[option, need] : needs)
         expect(!verb->count(option) || m.reads & need, option, ": does not go with the measure ", m.name);
     expect(!model.empty() || !preset.empty(), "measure ", m.name, ": --model is needed",
            m.reads & reads_length ? ", or --preset" : "");
+    expect(!(m.reads & reads_task) || !task.empty(), "measure ", m.name, ": --task is needed");
     expect(preset.empty() || !length, "--length: goes with --model, a preset allocates nothing");
 }
 
@@ -147,6 +156,24 @@ void MeasureVerb::read(Subject &s, const Measure &measure) const {
     }
 }
 
+// Every level, the usual one last; or the one that was asked for.
+void MeasureVerb::ask(Subject &s) const {
+    const Task &t = task_named(task);
+    const Tokenizer tokenizer = tokenizer_of(s.model, model);
+    expect_fits(t, tokenizer, s.model.c);
+    std::vector<int> levels;
+    for (int l = t.lowest; l <= t.highest && !level; l++)
+        if (l != t.usual) levels.push_back(l);
+    levels.push_back(level ? level : t.usual);
+    for (int l : levels) {
+        std::vector<Question> asked;
+        for (int i = 0; i < questions; i++) asked.push_back(held_out_question(t, i, l));
+        const Sampler sampler = {.tokenizer = tokenizer, .task = t, .decode = {}};
+        s.scores.push_back(
+            {cat("level ", l), score(roll_out(s.model, sampler, asked, samples, 0), samples, 1)});
+    }
+}
+
 std::string shown(double x) {
     char text[32];
     const double size = std::abs(x);
@@ -194,6 +221,7 @@ void MeasureVerb::run() {
     Model m = preset.empty() ? load_model(model) : outline(load_preset(preset));
     Subject s = {.model = m};
     if (measure.reads & reads_text) read(s, measure);
+    if (measure.reads & reads_task) ask(s);
     if (measure.reads & reads_length && preset.empty()) s.length = length ? length : m.c.context;
     std::optional<Progress> bar;
     if (isatty(1)) bar.emplace(0, (long)s.batches.size());
@@ -208,6 +236,8 @@ void MeasureVerb::run() {
            sequences ? cat(", on ", sequences, " sequences").c_str() : "", measure.sentence);
     print_table(table);
     printf("  %s\n", measure.legend);
+    if (!s.scores.empty())
+        printf("  %s: %s\n", s.scores.back().first.c_str(), advice(s.scores.back().second).c_str());
     if (!out.empty()) write_atomically(out, csv_of(measure.name, table));
 }
 }  // namespace

@@ -50,9 +50,9 @@ struct Train {
         TrainOptions settled = o;
         if (!o.resume) settle(settled, given);
         const int code = train(settled, given, [](const TrainOptions &r, const Config &c, Tokenizer &&t) {
-            const auto source = asks_questions(r.objective) ? source_of_rollouts
-                                : r.objective == "dpo"      ? source_of_pairs
-                                                            : source_of_corpus;
+            const auto source = asks(r)                ? source_of_rollouts
+                                : r.objective == "dpo" ? source_of_pairs
+                                                       : source_of_corpus;
             return source(r, c, std::move(t));
         });
         if (code) throw CLI::RuntimeError(code);

@@ -205,31 +205,37 @@ Sampled sample(const Tensor &logits, const Tensor &key, const Sampling &s) {
     return r;
 }
 
+// A sort is all that takes long here, and only a choice among some needs one.
 void cpu::sample_forward(const Call &c) {
     const View &z = c.in[0], &key = c.in[1], &id = c.out[0], &kept = c.out[1];
     const int V = z.width();
     const bool greedy = c.a.temperature == 0;
     const int top_k = greedy ? 1 : (c.a.top_k > 0 && c.a.top_k < V ? c.a.top_k : V);
+    const bool sorted = !greedy && (top_k < V || c.a.top_p < 1);
     const double T = greedy ? 1 : c.a.temperature;
     Scratch<int> order(cpu_device, V);
+    Scratch<double> weight(cpu_device, V);
     for (long n = 0; n < z.rows(); n++) {
         const real *row = z.row(n);
+        const auto first = [&](int i, int j) { return before(row[i], i, row[j], j); };
         std::iota(order.p, order.p + V, 0);
-        std::stable_sort(order.p, order.p + V, [&](int i, int j) { return before(row[i], i, row[j], j); });
-        const auto weight = [&](int v) { return exp((double)(row[v] - row[order[0]]) / T); };
+        const int best = *std::min_element(order.p, order.p + V, first);
+        if (sorted) std::stable_sort(order.p, order.p + V, first);
+        if (greedy) order[0] = best;
+        for (int v = 0; v < V; v++) weight[v] = exp((double)(row[v] - row[best]) / T);
         double mass = 0, reached = 0;
-        for (int k = 0; k < top_k; k++) mass += weight(order[k]);
+        for (int k = 0; k < top_k; k++) mass += weight[order[k]];
         std::fill_n(kept.ids(n), kept.width(), 0);
-        for (int k = 0; k < top_k && (k == 0 || reached < c.a.top_p * mass); k++) {
+        for (int k = 0; k < top_k && (!sorted || k == 0 || reached < c.a.top_p * mass); k++) {
             put_into_set(kept.ids(n), order[k]);
-            reached += weight(order[k]);
+            reached += weight[order[k]];
         }
         double left = reached * uniform(c.a.seed, key.id(3 * n), key.id(3 * n + 1), key.id(3 * n + 2));
-        id.id(n) = order[0];
+        id.id(n) = best;
         for (int v = 0; v < V; v++) {
             if (!in_set(kept.ids(n), v)) continue;
             id.id(n) = v;
-            if ((left -= weight(v)) < 0) break;
+            if ((left -= weight[v]) < 0) break;
         }
     }
 }

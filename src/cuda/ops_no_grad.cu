@@ -213,11 +213,13 @@ static __global__ void sample_fwd(const __grid_constant__ Call c, const int *ord
     }
     barrier();
     if (threadIdx.x != 0) return;
+    const bool sorted = top_k < V || c.a.top_p < 1;      // else all are kept, in the order of their ids
     double mass = 0, reached = 0;
-    for (int k = 0; k < top_k; k++) mass += weight[order[k]];
-    for (int k = 0; k < top_k && (k == 0 || reached < c.a.top_p * mass); k++) {
-        put_into_set(kept.ids(n), order[k]);
-        reached += weight[order[k]];
+    for (int k = 0; k < top_k; k++) mass += weight[sorted ? order[k] : k];
+    for (int k = 0; k < top_k && (!sorted || k == 0 || reached < c.a.top_p * mass); k++) {
+        const int v = sorted ? order[k] : k;
+        put_into_set(kept.ids(n), v);
+        reached += weight[v];
     }
     double left = reached * uniform(c.a.seed, key.id(3 * n), key.id(3 * n + 1), key.id(3 * n + 2));
     id.id(n) = order[0];

@@ -1,7 +1,7 @@
 // measures.cpp: see measures.h.
 //
 //   [1] readings   [2] where tokens go   [3] experts taken away   [4] the cache   [5] drafts
-//   [6] counting   [7] the list
+//   [6] counting   [7] reinforcement   [8] the list
 #include "src/lab/measures.h"
 
 #include <algorithm>
@@ -512,7 +512,18 @@ static Rows measure_bigram(const Subject &s) {
     return rows;
 }
 
-// ---------------------------------------------------------------------------------------------- [7] the list
+// -------------------------------------------------------------------------- [7] can reinforcement start?
+static std::vector<Row> measure_viability(const Subject &s) {
+    std::vector<Row> rows;
+    for (const auto &[level, score] : s.scores)
+        rows.push_back({level,
+                        {mean(score.pass[0]), mean(score.pass.back()), mean(score.majority.back()),
+                         1 - score.flat, score.formed, score.tokens, score.cut}});
+    if (!rows.empty()) rows.push_back({"summary", rows.back().values});
+    return rows;
+}
+
+// ---------------------------------------------------------------------------------------------- [8] the list
 static const std::vector<Measure> list = {
     {"load",
      "where tokens go, by expert and by device (a group of experts)",
@@ -581,6 +592,15 @@ static const std::vector<Measure> list = {
      "loss: nats a token; alpha: added to each count; counted: pairs; more: nats more than the "
      "model; accepted: share of positions; the summary is the better of the two",
      measure_bigram},
+    {"rl-viability",
+     "can reinforcement start: does a policy's own sampling find what would be rewarded?",
+     "R1, v2 (small bases); Math 5.2",
+     reads_task,
+     {"pass_1", "pass_K", "maj_K", "differing", "formed", "tokens", "cut"},
+     "pass_1: an output is right; pass_K: one of a question's K is; maj_K: their vote is; differing: "
+     "share of questions whose outputs are not all right or all wrong, the only ones that teach; formed: of "
+     "the asked form; cut: did not end; the summary is the usual level",
+     measure_viability},
 };
 
 const std::vector<Measure> &measures() { return list; }

@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "deepseek.h"
+#include "src/rl/score.h"
 #include "src/train/batch.h"
 
 struct Row {
@@ -29,10 +30,17 @@ struct Subject {                                         // what is measured, an
     std::vector<std::string> labels = {};                // of each sequence
     Examples training = {};                              // what is counted
     int length = 0;                                      // of a cache; 0: formulas alone, nothing allocated
+    std::vector<std::pair<std::string, Score>> scores = {};   // on a task, by level; the usual one comes last
     std::function<void(const std::string &item, long batches)> progress = {};
 };
 
-enum Reads : unsigned { reads_text = 1, reads_labels = 2, reads_training = 4, reads_length = 8 };
+enum Reads : unsigned {
+    reads_text = 1,
+    reads_labels = 2,
+    reads_training = 4,
+    reads_length = 8,
+    reads_task = 16
+};
 struct Measure {
     const char *name, *sentence, *paper;
     unsigned reads;

@@ -81,3 +81,21 @@ Score score(const std::vector<Rollout> &rollouts, int samples, uint64_t seed) {
     s.steps_right = steps ? right_steps / steps : 0;
     return s;
 }
+
+// Only questions whose outputs differ in worth teach anything. The thresholds are rules of thumb.      [ours]
+std::string advice(const Score &s) {
+    const double differing = 1 - s.flat;
+    double right = 0;
+    for (double p : s.pass[0]) right += p / (double)s.pass[0].size();
+    if (s.cut > 0.5)
+        return "most outputs do not end: a larger --max-tokens or context, or a base that has learned to end";
+    if (right > 0.95) return "hardly anything is left to learn: a higher --level";
+    if (differing < 0.05)
+        return "it cannot start, hardly any question has both right and wrong outputs: a lower --level, a "
+               "larger "
+               "--group, or a base that has read more traces";
+    if (s.formed < 0.05)
+        return "it can start from right answers, but hardly any output has the form: traces that have it";
+    if (differing < 0.3) return "it will start slowly: a larger --group, or a lower --level first";
+    return "it can start";
+}

@@ -1,5 +1,6 @@
 // score.h: what several outputs of each question say of a policy.
 #pragma once
+#include <string>
 #include <vector>
 
 #include "src/rl/rollout.h"
@@ -18,3 +19,5 @@ struct Score {
     double reward;
 };
 Score score(const std::vector<Rollout> &, int samples, uint64_t seed);
+// Can reinforcement start from here, and if not, what would help? In a line.
+std::string advice(const Score &);

@@ -69,7 +69,7 @@ using O = TrainOptions;
 constexpr auto fixed = TrainOption::fixed, remembered = TrainOption::remembered, any_time = TrainOption::free;
 
 static const std::vector<std::string> asked = {"online-rft", "ppo", "grpo"};
-bool asks_questions(const std::string &objective) { return count(asked, objective); }
+bool asks(const TrainOptions &o) { return count(asked, o.objective); }
 
 // Of what is learned from outputs.
 static std::vector<TrainOption> options_on_outputs() {
@@ -125,11 +125,12 @@ static std::vector<TrainOption> options_on_outputs() {
 }
 
 static std::vector<TrainOption> general_options() {
-    const std::vector<std::string> read = {"lm", "sft", "rft", "dpo"};
+    const std::vector<std::string> texts = {"lm", "distill"}, read = {"lm", "distill", "sft", "rft", "dpo"};
     return {
         row("objective", &O::objective,
-            "what is learned: to go on as texts do (lm), from a file of outputs, or from outputs of its own",
-            fixed, 0, 0, {"lm", "sft", "rft", "dpo", "online-rft", "ppo", "grpo"}),
+            "what is learned: to go on as texts do, as a teacher would, from a file of outputs, or from its "
+            "own",
+            fixed, 0, 0, {"lm", "distill", "sft", "rft", "dpo", "online-rft", "ppo", "grpo"}),
         path("preset", &O::preset, "a preset's name or file; `deepseek config --list` shows them",
              preset_names()),
         path("init", &O::init, "start from a checkpoint's weights and tokenizer; weights it lacks are new"),
@@ -141,10 +142,10 @@ static std::vector<TrainOption> general_options() {
                       "like facts:zipf=1 (`deepseek data --game facts` shows it); of sft, rft and dpo "
                       "a .jsonl of outputs, as `deepseek rollout` writes it",
                       names_of_data())),
-        of({"lm"}, path("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data")),
+        of(texts, path("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data")),
         path("tokenizer", &O::tokenizer, "bytes (the default), or a tokenizer.json or its folder", {"bytes"}),
-        of({"lm"}, row("documents", &O::documents, "may documents in one window see each other?", fixed, 0, 0,
-                       {"together", "apart"})),
+        of(texts, row("documents", &O::documents, "may documents in one window see each other?", fixed, 0, 0,
+                      {"together", "apart"})),
         of(read, row("batch", &O::batch, "sequences of a batch", fixed, 1, 1 << 16)),
         of(read, row("context", &O::context, "tokens of a sequence; 0: the model's", fixed, 0, 1 << 24)),
         of(read, row("accumulate", &O::accumulate, "batches of a step", fixed, 1, 1 << 16)),
@@ -165,6 +166,10 @@ static std::vector<TrainOption> general_options() {
         row("eval-every", &O::eval_every, "steps; 0: five times", any_time, 0, 1e9),
         row("out", &O::out, "folder for the checkpoint and metrics.csv", any_time),
         row("resume", &O::resume, "go on with the run in --out, whose options it remembers", any_time),
+        of({"distill"}, path("teacher", &O::teacher, "a checkpoint of the same vocabulary")),
+        of({"distill"},
+           row("divergence", &O::divergence, "KL of the student from the teacher, or of the teacher from it",
+               fixed, 0, 0, {"forward", "reverse"})),
     };
 }
 

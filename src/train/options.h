@@ -21,6 +21,7 @@ struct TrainOptions {
     std::string out;
     bool resume = false;
 
+    std::string teacher, divergence = "forward";
     // Objectives on outputs.
     std::string task, sampler = "f32", reward = "accuracy=1,format=1", reward_at = "end";
     int level = 0, questions = 16, group = 16, updates = 1, epochs = 1, max_tokens = 0, top_k = 0;
@@ -44,7 +45,7 @@ struct TrainOption {                                     // a row of the table
     std::map<std::string, std::vector<std::string>> otherwise = {};
 };
 const std::vector<TrainOption> &train_options();
-bool asks_questions(const std::string &objective);       // a task's, whose answers are the policy's own
+bool asks(const TrainOptions &);                    // its objective learns from answers to a task's questions
 // Gives the objective's values to options that were not given, and refuses those that it does not have.
 void settle(TrainOptions &, const std::vector<std::string> &given);
 std::string print_options(const TrainOptions &);         // name = value, a line each: what a checkpoint keeps

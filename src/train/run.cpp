@@ -119,9 +119,7 @@ public:
     std::string mark() const override;
     std::string introduction(const Training &) const override;
     double tokens_at_once() const override { return (double)batch * longest(); }
-    StepReport step(Training &t, const std::function<void()> &sound) override {
-        return t.train_step([&](long position) { return read(position); }, sound);
-    }
+    StepReport step(Training &t, const std::function<void()> &sound) override;
     Columns terms(const StepReport &) const override;
     std::string shown(const StepReport &) const override;
     std::vector<std::string> held_out_columns() const override;
@@ -138,6 +136,8 @@ private:
     int batch, T, eos;
     bool apart;                      // documents do not see each other
     std::vector<Examples> held_out;
+    std::optional<Model> teacher;    // of distillation
+    Distill how;
 
     void read_tokens(const TrainOptions &, int V);
     void read_outputs(const TrainOptions &);
@@ -149,9 +149,22 @@ private:
 };
 }  // namespace
 
+static Model teacher_of(const TrainOptions &o, const Config &student) {
+    expect(!o.teacher.empty(), "--objective distill: --teacher is needed");
+    Model m = load_model(o.teacher);
+    expect(m.c.V == student.V, "--teacher ", o.teacher, ": a vocabulary of ", m.c.V, ", the student's has ",
+           student.V);
+    expect(m.c.context >= (o.context ? o.context : student.context), "--teacher ", o.teacher,
+           ": its context of ", m.c.context, " is shorter than the sequences");
+    return m;
+}
+
 FromCorpus::FromCorpus(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer)
     : name(o.tokens.empty() ? o.data : o.tokens), words(std::move(tokenizer)), batch(o.batch),
       T(o.context ? o.context : c.context), apart(o.documents == "apart") {
+    how.kl = o.divergence == "forward" ? Direction::forward : Direction::reverse;
+    how.divisor.by = Length::token;
+    if (o.objective == "distill") teacher = teacher_of(o, c);
     words.set_boundary(c.bos, c.eos);
     eos = words.eos.empty() ? -1 : words.eos[0];
     expect(T <= c.context, "--context ", T, ": the model's longest sequence is ", c.context);
@@ -191,6 +204,14 @@ void FromCorpus::read_outputs(const TrainOptions &o) {
     about = cat("; ", file.lines, " outputs, ",
                 right ? cat(file.wrong, " not right, ", file.twice, " twice, ") : "", file.held_out.size(),
                 " held out");
+}
+
+StepReport FromCorpus::step(Training &t, const std::function<void()> &sound) {
+    const auto window = [&](long position) { return read(position); };
+    if (!teacher) return t.train_step(window, sound);
+    return t.train_step(window, sound, [&](const Batch &b, Aux *aux) {
+        return distillation(t.policy.model, *teacher, b, how, aux);
+    });
 }
 
 std::unique_ptr<Source> source_of_corpus(const TrainOptions &o, const Config &c, Tokenizer &&tokenizer) {
@@ -268,7 +289,8 @@ Columns FromCorpus::terms(const StepReport &r) const {
 
 std::string FromCorpus::shown(const StepReport &r) const {
     const std::string lm = cat(" (lm ", std::fixed, std::setprecision(3), r.term("lm"), ")");
-    return cat(std::fixed, std::setprecision(3), "loss ", r.loss, r.terms.size() > 1 ? lm : "");
+    return cat(std::fixed, std::setprecision(3), teacher ? "divergence " : "loss ", r.loss,
+               r.terms.size() > 1 && !teacher ? lm : "");
 }
 
 std::vector<std::string> FromCorpus::held_out_columns() const {
@@ -550,7 +572,7 @@ static void expect_something_trained(const Config &c, long frozen) {
 // A run goes on with its own. A game has one, too; a policy that is asked questions keeps what it has.
 static Tokenizer tokenizer_of_run(const TrainOptions &o, bool resumed) {
     if (resumed && fs::exists(o.out + "/tokenizer.json")) return load_tokenizer(o.out);
-    const bool asked = asks_questions(o.objective);
+    const bool asked = asks(o);
     expect(!asked || !o.task.empty(), "--objective ", o.objective, ": --task is needed");
     const auto game = o.tokens.empty() ? load_game(asked ? o.task : o.data) : nullptr;
     const std::string named = tokenizer_of(o);

@@ -7,6 +7,7 @@
 
 #include "src/text/tokenizer.h"
 #include "src/train/batch.h"
+#include "src/train/objectives.h"
 #include "src/train/options.h"
 
 // ---- objectives
@@ -16,6 +17,8 @@ struct Losses {
     Tensor term(const std::string &name) const;          // absent: the model has no such term
 };
 Losses language_modelling(const Model &, const Batch &, Aux * = nullptr);                // V3 (24)(25), (17)
+// In place of the texts' tokens, all that a teacher says of each.                          V3 5.4.1, in small
+Losses distillation(const Model &, const Model &teacher, const Batch &, const Distill &, Aux * = nullptr);
 struct Evaluation {
     double nats = 0;                                     // per token
     struct OfKind {
@@ -88,9 +91,10 @@ struct Training {
     // finite, while the weights are still those that it was measured at.
     using Part = std::function<Losses(Aux &)>;
     StepReport update(const std::vector<Part> &, const std::function<void()> &sound = {});
-    // Language modelling; read(position) gives the sequences of one micro-batch.
+    // On sequences, read(position) of one micro-batch; by language modelling, unless another loss is given.
+    using LossOf = std::function<Losses(const Batch &, Aux *)>;
     StepReport train_step(const std::function<Examples(long position)> &read,
-                          const std::function<void()> &sound = {});
+                          const std::function<void()> &sound = {}, const LossOf & = {});
 
     // A checkpoint for others, and training.safetensors for --resume (src/train/checkpoint.cpp).
     void save(const std::string &directory);

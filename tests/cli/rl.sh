@@ -43,6 +43,14 @@ for objective in grpo ppo; do
 done
 refused "--group 8 (the run has 4)" train --resume --out parts-grpo --group 8
 
+# -------------------------------------------------------------------------------------------------------- distillation
+says 0 "divergence 0.000" train --objective distill --teacher grpo --init grpo --data countdown --context 16 --steps 1
+accepted train --objective distill --teacher grpo --preset llm-nano --data countdown --context 16 --steps 2 --divergence reverse
+refused "--objective distill: --teacher is needed" train --objective distill --preset llm-nano --data countdown --steps 1
+refused "a vocabulary of" train --objective distill --teacher grpo --preset llm-nano --data stories --steps 1
+refused "is shorter than the sequences" train --objective distill --teacher grpo --preset r1-tiny --data countdown --steps 1
+refused "--teacher: does not go with --objective lm" train --preset llm-nano --teacher grpo --data countdown --steps 1
+
 # --------------------------------------------------------------------------------------------------------------- eval
 says 0 "pass_4" eval --model grpo --task countdown --level 2 --questions 5 --samples 4 --out figures.csv --json all.json
 holds "the figures are a CSV" "$(head -1 figures.csv) $(grep -c '^maj_4,' figures.csv)" = "figure,value,low,high 1"

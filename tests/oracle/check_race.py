@@ -1,4 +1,4 @@
-"""Tokens a second of training beside transformers: the same model, batch, optimiser and threads, in one run.
+"""Tokens a second of training and of sampling beside transformers: the same model, batch and threads, in one run.
 
 The two take turns, so that a busy machine is busy for both; each one's figure is the median of its steps. Theirs
 is DeepseekV3ForCausalLM with eager attention, and the fastest of its implementations of the experts counts. MTP
@@ -41,13 +41,25 @@ class Theirs:
         return time.perf_counter() - begin
 
 
+    def decoding(self, tokens):
+        """Tokens a second of 64 sampled answers, side by side."""
+        self.model.eval()
+        ids = torch.randint(self.model.config.vocab_size, (64, 7))
+        begin = time.perf_counter()
+        with torch.no_grad():
+            self.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, max_new_tokens=tokens,
+                                min_new_tokens=tokens, eos_token_id=None, pad_token_id=0)
+        self.model.train()
+        return 64 * tokens / (time.perf_counter() - begin)
+
+
 def ours(args, folder):
-    """Tokens a second, and the fraction of the machine's GEMM peak."""
+    """Tokens a second, the fraction of the machine's GEMM peak, and of decoding alone and by 64."""
     report = folder / "bench.json"
     sizes = ["--batch", args.batch, "--context", args.context, "--steps", args.steps]
     deepseek(args, "bench", "--preset", args.preset, "--set", "D=0", *sizes, "--threads", args.threads, "--json", report)
     model = json.loads(report.read_text())["models"][0]
-    return model["training_tokens_per_s"], model["fraction_of_peak"]
+    return [model[key] for key in ("training_tokens_per_s", "fraction_of_peak", "decode_tokens_per_s", "decode_64_tokens_per_s")]
 
 
 def main():
@@ -64,25 +76,30 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         deepseek(args, "train", "--preset", args.preset, "--set", "D=0", "--steps", 1, "--batch", 1, "--context", 8,
-                 "--out", folder)
-        config = AutoConfig.from_pretrained(folder)
+                 "--out", folder / "model")
+        config = AutoConfig.from_pretrained(folder / "model")
         runners = {}
         for experts in ["eager", "batched_mm", "grouped_mm"] if config.model_type != "llama" else [None]:
             try:
                 runners[experts or "transformers"] = Theirs(config, experts, args)
             except (RuntimeError, ValueError) as problem:  # grouped_mm wants widths that are multiples of 4
                 print(f"{experts}: {str(problem).splitlines()[0][:100]}")
-        mine, seconds = [], {name: [] for name in runners}
+        mine, seconds, decoding = [], {name: [] for name in runners}, {name: [] for name in runners}
         for _ in range(args.turns):
             mine.append(ours(args, folder))
             for name, theirs in runners.items():
                 seconds[name] += [theirs.step() for _ in range(args.steps)]
-    rate, fraction = sorted(mine)[len(mine) // 2]
+                decoding[name].append(theirs.decoding(min(64, args.context // 2)))
+    rate, fraction, alone, by_64 = (statistics.median(figures) for figures in zip(*mine))
     print(f"{args.preset}, {args.batch} x {args.context}, {args.threads} threads, {args.turns} turns of {args.steps} steps")
     print(f"  ours                        {rate:8.0f} tokens/s   {100 * fraction:.0f}% of the GEMM peak")
     for name, times in seconds.items():
         theirs = args.batch * args.context / statistics.median(times)
         print(f"  transformers, {name:12}  {theirs:8.0f} tokens/s   ours is {rate / theirs:.2f} times as fast")
+    print(f"  64 sampled answers, ours    {by_64:8.0f} tokens/s   {by_64 / alone:.1f} times as fast as one after the other")
+    for name, rates in decoding.items():
+        theirs = statistics.median(rates)
+        print(f"  transformers, {name:12}  {theirs:8.0f} tokens/s   ours is {by_64 / theirs:.1f} times as fast")
 
 
 if __name__ == "__main__":

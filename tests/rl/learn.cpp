@@ -415,7 +415,8 @@ TEST_CASE("steps: PPO's critic begins at 0 and comes to say what outputs earn; o
         run.step();
         const auto &V = run.t.kept.at("V"), &returns = run.t.kept.at("returns");
         error.push_back(0);
-        for (size_t i = 0; i < V.size(); i++) error.back() += (V[i] - returns[i]) * (V[i] - returns[i]) / V.size();
+        for (size_t i = 0; i < V.size(); i++)
+            error.back() += (V[i] - returns[i]) * (V[i] - returns[i]) / V.size();
         if (rollout == 0)
             for (double v : V) CHECK(v == 0);
         run.step();

@@ -3,11 +3,12 @@
 // and what a paper says of an expectation is computed as one, over all outputs of a small tree.
 //
 //   [1] tools   [2] closed forms   [3] gradients   [4] what is never read, what overflows   [5] clip, lengths
-//   [6] advantages   [7] exact expectations   [8] CPU and CUDA
+//   [6] advantages   [7] exact expectations   [8] CPU and CUDA   [9] a step of distillation
 #include <numeric>
 
-#include "src/train/objectives.h"
-#include "tests/check.h"
+#include "src/model/config.h"
+#include "src/train/training.h"
+#include "tests/models.h"
 
 // ------------------------------------------------------------------------------------------------- [1] tools
 namespace {
@@ -715,4 +716,38 @@ TEST_CASE("objective parity: all of them pass on the device checked") {
     const Taught y(4);
     for (Direction kl : {Direction::forward, Direction::reverse})
         for (const Tensor &leaf : {y.h, y.W}) run([&] { return y.loss({kl, 0.7, {}}); }, leaf);
+}
+
+// -------------------------------------------------------------------------------- [9] a step of distillation
+TEST_CASE("distillation: of itself a model learns nothing; of another the same in one batch as in two") {
+    const Config c = load_preset("llm-nano");
+    const Model student = random_model(c, 1), teacher = random_model(c, 2);
+    Examples sequences = random_sequences(4, 6, c.V, 3);
+    sequences[1].ids.resize(4);                          // padding
+    sequences[2].weight = {0, 0, 0, 1, 1, 1, 1};         // a prompt
+    const auto gradient_of = [&](const std::vector<Examples> &lists, const Model &of, double &loss) {
+        zero_grad(student.blocks[0].mha.W_Q);
+        loss = 0;
+        for (const Batch &b : make_batches(lists, c)) {
+            TapeGuard clear;
+            const Losses l = distillation(student, of, b, {.divisor = {.by = Length::token}});
+            loss += item(l.total);
+            backward(l.total);
+        }
+        return values(gradient(student.blocks[0].mha.W_Q));
+    };
+    double loss, in_two;
+    for (real x : gradient_of({sequences}, student, loss)) CHECK(x == 0);
+    CHECK(loss == 0);
+    const std::vector<real> whole = gradient_of({sequences}, teacher, loss);
+    const std::vector<real> parts =
+        gradient_of({{sequences[0]}, {sequences[1], sequences[2], sequences[3]}}, teacher, in_two);
+    CHECK(loss > 0.01);
+    CHECK(in_two == doctest::Approx(loss).epsilon(in_double ? 1e-12 : 1e-5));
+    double most = 0, off = 0;
+    for (size_t i = 0; i < whole.size(); i++) {
+        most = std::max(most, std::fabs((double)whole[i]));
+        off = std::max(off, std::fabs((double)whole[i] - parts[i]));
+    }
+    CHECK(off < (in_double ? 1e-12 : 1e-5) * most);
 }
