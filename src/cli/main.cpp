@@ -47,6 +47,7 @@ int main(int argc, char **argv) {
     add_measure(program);
     add_scaling(program);
     add_task(program);
+    add_rollout(program);
     add_lab(program);
     add_lean(program);
     return run_command_line(program, argc, argv);

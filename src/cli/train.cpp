@@ -47,9 +47,13 @@ struct Train {
         std::vector<std::string> given;
         for (const TrainOption &option : train_options())
             if (verb->count(cat("--", option.name))) given.push_back(option.name);
-        if (!o.resume) expect_together(o, given);
-        const int code = train(o, given, [](const TrainOptions &of_run, const Config &c, Tokenizer &&t) {
-            return (asks(of_run) ? source_of_rollouts : source_of_corpus)(of_run, c, std::move(t));
+        TrainOptions settled = o;
+        if (!o.resume) settle(settled, given);
+        const int code = train(settled, given, [](const TrainOptions &r, const Config &c, Tokenizer &&t) {
+            const auto source = asks(r)                ? source_of_rollouts
+                                : r.objective == "dpo" ? source_of_pairs
+                                                       : source_of_corpus;
+            return source(r, c, std::move(t));
         });
         if (code) throw CLI::RuntimeError(code);
     }

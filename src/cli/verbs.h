@@ -25,6 +25,7 @@ void add_map(CLI::App &program);
 void add_measure(CLI::App &program);
 void add_scaling(CLI::App &program);
 void add_task(CLI::App &program);
+void add_rollout(CLI::App &program);
 void add_lab(CLI::App &program);
 void add_lean(CLI::App &program);
 

@@ -197,8 +197,7 @@ static Tensor step_rewards(const std::vector<Rollout> &rollouts, const Tokenizer
 }
 
 // ------------------------------------------------------------------------------------------------ [3] losses
-// log pi of the outputs' tokens, under a model that is not trained here.
-static Tensor fixed_logp(const Model &m, const Experience &e, double temperature) {
+Tensor fixed_logp(const Model &m, const Experience &e, double temperature) {
     NoGrad off;
     return logp(trunk(m, e.step), m.output_head(), e.next, temperature, e.allowed).logp;
 }

@@ -35,5 +35,9 @@ struct Experience {
     Tensor reward;                                       // (B)
 };
 Experience experience(const Lessons &, int V);
+// log pi of the outputs' tokens, under a model that is not trained here.
+Tensor fixed_logp(const Model &, const Experience &, double temperature = 1);
 
 std::unique_ptr<Source> source_of_rollouts(const TrainOptions &, const Config &, Tokenizer &&);
+// Of --objective dpo, whose outputs are in a file (src/rl/pairs.cpp).
+std::unique_ptr<Source> source_of_pairs(const TrainOptions &, const Config &, Tokenizer &&);

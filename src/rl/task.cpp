@@ -76,18 +76,13 @@ protected:
     // One question after the other; the last may be cut.
     Sample play(Random &r, long, int T, bool training) const override {
         Sample s;
-        const auto put = [&](const std::vector<int> &ids, bool learned) {
-            s.ids.insert(s.ids.end(), ids.begin(), ids.end());
-            s.weight.resize(s.ids.size(), learned);
-        };
         while ((int)s.ids.size() <= T) {
-            if (!s.ids.empty()) s.starts.push_back((int)s.ids.size());
             Question q;
             do q = task.question(r, key.at("level") ? (int)key.at("level") : task.usual);
             while (is_held_out(q.prompt) == training);
-            put(by_character.encode(q.prompt), false);
-            put(by_character.encode(task.trace(r, q, key.at("gold") != 0)), true);
-            put(by_character.eos, true);
+            std::vector<int> trace = by_character.encode(task.trace(r, q, key.at("gold") != 0));
+            trace.push_back(by_character.eos[0]);
+            pack(s, by_character.encode(q.prompt), trace);
         }
         s.ids.resize(T + 1);
         s.weight.resize(T + 1);

@@ -287,19 +287,22 @@ Sequences read_sequences(const std::string &file, int V) {
     return sequences;
 }
 
-// The start of window g. A file of n windows is gone through in rounds; each has its own offset and order.
-static long window_start(Corpus &c, long g, int T) {
-    const long n = std::max(1l, ((long)c.train.size() - 1 - T) / T), round = g / n;
-    if (c.order_round != round || (long)c.order.size() != n) {
-        c.order.resize(n);
-        c.order_round = round;
-        std::iota(c.order.begin(), c.order.end(), 0);
+long Shuffled::at(uint64_t seed, long g, long n) {
+    if (round != g / n || (long)order.size() != n) {
+        order.resize(n);
+        round = g / n;
+        std::iota(order.begin(), order.end(), 0);
         for (long i = n - 1; i > 0; i--)
-            std::swap(c.order[i], c.order[random_bits(c.seed, 11, round, i) % (i + 1)]);
+            std::swap(order[i], order[random_bits(seed, 11, round, i) % (i + 1)]);
     }
-    const long slack = (long)c.train.size() - 1 - n * T;
-    return c.order[g % n] * (long)T +
-           (long)(random_bits(c.seed, 12, round, 0) % (std::min<long>(slack, T - 1) + 1));
+    return order[g % n];
+}
+
+// The start of window g. Each time through a file of n windows has its own offset and order.
+static long window_start(Corpus &c, long g, int T) {
+    const long n = std::max(1l, ((long)c.train.size() - 1 - T) / T), slack = (long)c.train.size() - 1 - n * T;
+    return c.shuffled.at(c.seed, g, n) * T +
+           (long)(random_bits(c.seed, 12, g / n, 0) % (std::min<long>(slack, T - 1) + 1));
 }
 
 Sequences windows(Corpus &c, const Tokenizer &tokenizer, long position, int B, int T) {

@@ -7,6 +7,11 @@
 
 class Game;
 struct Tokenizer;
+struct Shuffled {                        // n things, gone through again and again, each time in another order
+    std::vector<int> order = {};                         // of this round
+    long round = -1;
+    long at(uint64_t seed, long g, long n);              // which of them is number g = 0, 1, ...
+};
 struct Mapping;
 struct Tokens {                                   // ids in memory, or a part of a mapped file that holds them
     std::vector<int> memory = {};
@@ -23,8 +28,7 @@ struct Corpus {                           // tokens of a text, documents as the 
     uint64_t seed = 0;
     long next_story = -1;                     // of the embedded corpus, which grows as it is read; -1: a file
     std::shared_ptr<const Game> game;         // in place of all tokens: games.h makes sequences
-    std::vector<int> order;                              // of a file's windows in this round
-    long order_round = -1;
+    Shuffled shuffled;                                   // a file's windows
     std::vector<std::string> kinds() const;              // of a game's sequences
 };
 // The texts of a folder in the same order everywhere, or just this file. Hidden files and what is no text are

@@ -467,6 +467,14 @@ std::shared_ptr<const Game> load_game(const std::string &data) {
     return nullptr;
 }
 
+void pack(Sample &s, const std::vector<int> &prompt, const std::vector<int> &output) {
+    if (!s.ids.empty()) s.starts.push_back((int)s.ids.size());
+    for (const std::vector<int> *part : {&prompt, &output}) {
+        s.ids.insert(s.ids.end(), part->begin(), part->end());
+        s.weight.resize(s.ids.size(), part == &output);
+    }
+}
+
 int Game::add_words(const std::string &stem, int n) {
     const int first = V();
     for (int i = 0; i < n; i++) words.push_back(cat(stem, i));

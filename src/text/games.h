@@ -26,6 +26,9 @@ struct Sample {                                          // a sequence, and what
     int topic = -1;                                    // what it is about; of factors: (topic, style, format)
 };
 
+// One more document behind those that s holds. Its prompt is read, its output is learned.
+void pack(Sample &s, const std::vector<int> &prompt, const std::vector<int> &output);
+
 class Game {
 public:
     std::string name;                                    // facts, ...

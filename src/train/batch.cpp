@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <map>
 
-#include "src/text/games.h"
 
 Examples examples(const std::vector<std::vector<int>> &sequences) {
     Examples list;
@@ -22,6 +21,21 @@ static Example example(const Sample &s) {
     return {.ids = s.ids, .weight = s.weight, .starts = s.starts, .kind = s.kind};
 }
 
+Examples examples(const std::vector<Sample> &samples) {
+    Examples list;
+    for (const Sample &s : samples) list.push_back(example(s));
+    return list;
+}
+
+std::vector<Examples> in_batches(const Examples &list, int B) {
+    std::vector<Examples> batches;
+    for (size_t i = 0; i < list.size(); i++) {
+        if (i % B == 0) batches.emplace_back();
+        batches.back().push_back(list[i]);
+    }
+    return batches;
+}
+
 Examples examples(Corpus &c, const Tokenizer &tokenizer, long position, int B, int T) {
     if (!c.game) return examples(windows(c, tokenizer, position, B, T));
     Examples list;
@@ -32,12 +46,9 @@ Examples examples(Corpus &c, const Tokenizer &tokenizer, long position, int B, i
 std::vector<Examples> held_out_examples(const Corpus &c, int B, int T, size_t most) {
     if (!c.game) return examples(held_out_windows(c, B, T, most));
     const size_t n = std::min<size_t>(most, std::max(256, (1 << 17) / T));
-    std::vector<Examples> batches;
-    for (size_t i = 0; i < n; i++) {
-        if (i % B == 0) batches.emplace_back();
-        batches.back().push_back(example(c.game->held_out((long)i, T)));
-    }
-    return batches;
+    Examples list;
+    for (size_t i = 0; i < n; i++) list.push_back(example(c.game->held_out((long)i, T)));
+    return in_batches(list, B);
 }
 
 // document[i]: where the document of token i begins.

@@ -5,6 +5,7 @@
 
 #include "src/model/weights.h"
 #include "src/text/corpus.h"
+#include "src/text/games.h"
 
 // A sequence for training: ids t_0 .. t_n. The model reads the first n and predicts the last n.
 struct Example {
@@ -19,6 +20,8 @@ Examples examples(const std::vector<std::vector<int>> &sequences);
 std::vector<Examples> examples(const std::vector<std::vector<std::vector<int>>> &batches);
 Examples examples(Corpus &, const Tokenizer &, long position, int B,
                   int T);                                                   // windows, or of a game sequences
+Examples examples(const std::vector<Sample> &);
+std::vector<Examples> in_batches(const Examples &, int B);
 std::vector<Examples> held_out_examples(const Corpus &, int B, int T, size_t most = SIZE_MAX);
 
 // One reading of a batch: by the trunk (t_i predicts t_{i+1}), or by module k (t_{i+k}

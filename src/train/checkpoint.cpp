@@ -87,7 +87,8 @@ void Training::resume(const std::string &directory) {
     const Safetensors file = read_safetensors(path);
     step = count_of(file, path, "step");
     position = count_of(file, path, "position");
-    expect(step <= 1000000000 && position <= step * o.accumulate * o.batch, path, ": position ", position,
+    const long of_step = std::max((long)o.accumulate * o.batch, (long)o.questions);
+    expect(step <= 1000000000 && position <= step * of_step, path, ": position ", position,
            " is beyond step ", step);
     for_state(*this, [&](const std::string &name, Tensor &w) {
         const auto at = file.tensors.find(name);

@@ -9,6 +9,10 @@
 #include "src/model/config.h"
 #include "src/text/games.h"
 
+static long count(const std::vector<std::string> &list, const std::string &word) {
+    return std::count(list.begin(), list.end(), word);
+}
+
 template <class M> static TrainOption::Kind kind_of(const M &, bool choices) {
     if (std::is_same_v<M, bool>) return TrainOption::flag;
     if (std::is_same_v<M, std::vector<std::string>>) return TrainOption::words;
@@ -31,7 +35,7 @@ template <class M> static TrainOption row(const char *name, M TrainOptions::*fie
         if constexpr (std::is_arithmetic_v<M> && !std::is_same_v<M, bool>)
             expect(x >= low && x <= high, "--", name, " ", text, " is not between ", format(low), " and ",
                    format(high));
-        if (kind == TrainOption::choice && !std::count(choices.begin(), choices.end(), text))
+        if (kind == TrainOption::choice && !count(choices, text))
             fail(cat("--", name, " ", text, ": not one of ", format(choices)), did_you_mean(text, choices));
         o.*field = x;
     };
@@ -54,8 +58,10 @@ static std::vector<std::string> names_of_data() {
 }
 
 // The same row, for some objectives.
-static TrainOption of(const std::vector<std::string> &objectives, TrainOption option) {
+static TrainOption of(const std::vector<std::string> &objectives, TrainOption option,
+                      const std::map<std::string, std::vector<std::string>> &otherwise = {}) {
     option.objectives = objectives;
+    option.otherwise = otherwise;
     return option;
 }
 
@@ -63,11 +69,12 @@ using O = TrainOptions;
 constexpr auto fixed = TrainOption::fixed, remembered = TrainOption::remembered, any_time = TrainOption::free;
 
 static const std::vector<std::string> asked = {"online-rft", "ppo", "grpo"};
-bool asks(const TrainOptions &o) { return std::count(asked.begin(), asked.end(), o.objective) > 0; }
+bool asks(const TrainOptions &o) { return count(asked, o.objective); }
 
-// Of what is learned from outputs that are rewarded.
+// Of what is learned from outputs.
 static std::vector<TrainOption> options_on_outputs() {
-    const std::vector<std::string> near = {"ppo", "grpo"}, switches = {"on", "off"};
+    const std::vector<std::string> near = {"ppo", "grpo"}, switches = {"on", "off"},
+                                   shares = {"sequence", "token", "constant"};
     return {
         of(asked,
            row("task", &O::task, "whose questions are asked; `deepseek task --list` shows all", fixed)),
@@ -90,12 +97,16 @@ static std::vector<TrainOption> options_on_outputs() {
                          fixed, 0, 0, {"end", "step"})),
         of(near, row("eps", &O::eps, "the ratio to the sampling policy is clipped to 1 - eps .. 1 + eps",
                      fixed, 0, 1e6)),
-        of(near, row("beta", &O::beta, "weight of the distance from the reference", fixed, 0, 1e6)),
+        of({"dpo", "ppo", "grpo"},
+           row("beta", &O::beta, "weight of the distance from the reference; of dpo 0.1", fixed, 0, 1e6),
+           {{"dpo", {"0.1"}}}),
         of({"grpo"}, row("kl", &O::kl, "how that distance is estimated", fixed, 0, 0, {"k3", "unbiased"})),
         of({"grpo"},
            row("std", &O::std, "advantages divided by their spread in the group", fixed, 0, 0, switches)),
-        of(asked, row("length", &O::length, "what an output's terms are divided by", fixed, 0, 0,
-                      {"sequence", "token", "constant"})),
+        of({"dpo", "online-rft", "ppo", "grpo"},
+           row("length", &O::length, "what an output's terms are divided by; of dpo none, or sequence", fixed,
+               0, 0, {"none", "sequence", "token", "constant"}),
+           {{"dpo", {"none", "sequence"}}, {"online-rft", shares}, {"ppo", shares}, {"grpo", shares}}),
         of({"grpo"}, row("delta", &O::delta,
                          "bad outputs that the policy has left this far are masked; 0: none", fixed, 0, 1e6)),
         of(near, row("refresh", &O::refresh, "steps until the policy becomes the reference; 0: never", fixed,
@@ -114,11 +125,12 @@ static std::vector<TrainOption> options_on_outputs() {
 }
 
 static std::vector<TrainOption> general_options() {
-    const std::vector<std::string> read = {"lm", "distill"};
+    const std::vector<std::string> texts = {"lm", "distill"}, read = {"lm", "distill", "sft", "rft", "dpo"};
     return {
         row("objective", &O::objective,
-            "what is learned: to go on as texts do, as a teacher would, or from rewarded outputs", fixed, 0,
-            0, {"lm", "distill", "online-rft", "ppo", "grpo"}),
+            "what is learned: to go on as texts do, as a teacher would, from a file of outputs, or from its "
+            "own",
+            fixed, 0, 0, {"lm", "distill", "sft", "rft", "dpo", "online-rft", "ppo", "grpo"}),
         path("preset", &O::preset, "a preset's name or file; `deepseek config --list` shows them",
              preset_names()),
         path("init", &O::init, "start from a checkpoint's weights and tokenizer; weights it lacks are new"),
@@ -127,12 +139,13 @@ static std::vector<TrainOption> general_options() {
         of(read, path("data", &O::data,
                       "stories; a text, a .jsonl of texts, or a folder (ids are kept in ~/.cache/deepseek); "
                       "or a game, "
-                      "like facts:zipf=1 (`deepseek data --game facts` shows it)",
+                      "like facts:zipf=1 (`deepseek data --game facts` shows it); of sft, rft and dpo "
+                      "a .jsonl of outputs, as `deepseek rollout` writes it",
                       names_of_data())),
-        of(read, path("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data")),
+        of(texts, path("tokens", &O::tokens, "a file of token ids, one sequence a line, instead of --data")),
         path("tokenizer", &O::tokenizer, "bytes (the default), or a tokenizer.json or its folder", {"bytes"}),
-        of(read, row("documents", &O::documents, "may documents in one window see each other?", fixed, 0, 0,
-                     {"together", "apart"})),
+        of(texts, row("documents", &O::documents, "may documents in one window see each other?", fixed, 0, 0,
+                      {"together", "apart"})),
         of(read, row("batch", &O::batch, "sequences of a batch", fixed, 1, 1 << 16)),
         of(read, row("context", &O::context, "tokens of a sequence; 0: the model's", fixed, 0, 1 << 24)),
         of(read, row("accumulate", &O::accumulate, "batches of a step", fixed, 1, 1 << 16)),
@@ -169,13 +182,19 @@ const std::vector<TrainOption> &train_options() {
     return table;
 }
 
-void expect_together(const TrainOptions &o, const std::vector<std::string> &given) {
+void settle(TrainOptions &o, const std::vector<std::string> &given) {
     for (const TrainOption &option : train_options()) {
-        const bool fits = option.objectives.empty() ||
-                          std::count(option.objectives.begin(), option.objectives.end(), o.objective);
-        if (!fits && std::count(given.begin(), given.end(), option.name))
+        const bool is_given = count(given, option.name);
+        if (is_given && !option.objectives.empty() && !count(option.objectives, o.objective))
             fail(cat("--", option.name, ": does not go with --objective ", o.objective),
                  cat("it goes with ", format(option.objectives)));
+        const auto here = option.otherwise.find(o.objective);
+        if (here == option.otherwise.end()) continue;
+        const auto &[objective, may] = *here;
+        if (!is_given) option.set(o, may[0]);
+        else if (option.kind == TrainOption::choice && !count(may, option.get(o)))
+            fail(cat("--", option.name, " ", option.get(o), ": does not go with --objective ", objective),
+                 cat("there it is one of ", format(may)));
     }
 }
 

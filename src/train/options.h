@@ -2,6 +2,7 @@
 // is what a checkpoint remembers.
 #pragma once
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -40,10 +41,12 @@ struct TrainOption {                                     // a row of the table
     // When a run goes on: must not differ; may differ; belongs to the call, and is not kept.
     enum When { fixed, remembered, free } when;
     std::vector<std::string> objectives = {};            // that it goes with; empty: all
+    // By objective, where that changes it: the value if none is given; of a choice, all that there are.
+    std::map<std::string, std::vector<std::string>> otherwise = {};
 };
 const std::vector<TrainOption> &train_options();
 bool asks(const TrainOptions &);                    // its objective learns from answers to a task's questions
-// Refuses what was given and has no effect on this objective.
-void expect_together(const TrainOptions &, const std::vector<std::string> &given);
+// Gives the objective's values to options that were not given, and refuses those that it does not have.
+void settle(TrainOptions &, const std::vector<std::string> &given);
 std::string print_options(const TrainOptions &);         // name = value, a line each: what a checkpoint keeps
 TrainOptions parse_options(const std::string &text, const std::string &where);

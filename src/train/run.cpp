@@ -19,6 +19,7 @@
 #include "src/model/huggingface.h"
 #include "src/text/corpus.h"
 #include "src/text/games.h"
+#include "src/text/outputs.h"
 #include "src/text/tokenizer.h"
 #include "src/train/training.h"
 
@@ -130,14 +131,20 @@ private:
     std::string name;
     Tokenizer words;
     Corpus corpus;
-    Sequences fixed;                 // --tokens: taken as they are, again and again
+    Examples fixed;                  // in place of a corpus: read again and again
+    bool in_turn = true;             // or shuffled anew each time
+    mutable Shuffled shuffled;
+    std::string about;               // a file of outputs
     int batch, T, eos;
     bool apart;                      // documents do not see each other
     std::vector<Examples> held_out;
     std::optional<Model> teacher;    // of distillation
     Distill how;
 
+    void read_tokens(const TrainOptions &, int V);
+    void read_outputs(const TrainOptions &);
     Examples read(long position);
+    const Example &at(long position) const;              // of what is fixed
     long tokens() const;             // of the training part; 0: it has no end
     double tokens(long position, double sequences) const;            // of the next so many
     int longest() const;
@@ -164,15 +171,41 @@ FromCorpus::FromCorpus(const TrainOptions &o, const Config &c, Tokenizer &&token
     eos = words.eos.empty() ? -1 : words.eos[0];
     expect(T <= c.context, "--context ", T, ": the model's longest sequence is ", c.context);
     expect(!apart || eos >= 0, "--documents apart: the model has no token that ends a document");
-    if (o.tokens.empty()) {
+    if (!o.tokens.empty()) {
+        read_tokens(o, c.V);
+    } else if (o.objective == "rft" || (o.objective == "sft" && !load_game(o.data))) {
+        read_outputs(o);
+    } else {
         corpus = load_corpus(o.data, words, o.seed);
         held_out = held_out_examples(corpus, batch, T, 16ul * batch);
-        return;
     }
-    fixed = read_sequences(o.tokens, c.V);
-    for (const auto &s : fixed)
-        expect((int)s.size() <= T + 1, "--tokens: a sequence of ", s.size(),
+}
+
+void FromCorpus::read_tokens(const TrainOptions &o, int V) {
+    fixed = examples(read_sequences(o.tokens, V));
+    for (const Example &e : fixed)
+        expect((int)e.ids.size() <= T + 1, "--tokens: a sequence of ", e.ids.size(),
                " is longer than the context of ", T);
+}
+
+// Outputs with a weight of 1 and prompts with none: language modelling is then SFT, each token of the step's
+// outputs with the same share.                                                                       Math (6)
+void FromCorpus::read_outputs(const TrainOptions &o) {
+    const bool right = o.objective == "rft";
+    const OutputFile file = ::read_outputs(o.data, words, T, right ? Lines::rewarded : Lines::all);
+    const long n = (long)file.train.size();
+    std::vector<Prompted> mixed;                         // outputs of a question do not share a sequence
+    for (long i = 0; i < n; i++) mixed.push_back(file.train[shuffled.at(o.seed, i, n)]);
+    fixed = examples(packed(mixed, T));
+    in_turn = false;
+    corpus.seed = o.seed;
+    corpus.valid_bytes_per_token = NAN;
+    Examples valid = examples(packed(file.held_out, T));
+    valid.resize(std::min<size_t>(valid.size(), 16ul * batch));
+    held_out = in_batches(valid, batch);
+    about = cat("; ", file.lines, " outputs, ",
+                right ? cat(file.wrong, " not right, ", file.twice, " twice, ") : "", file.held_out.size(),
+                " held out");
 }
 
 StepReport FromCorpus::step(Training &t, const std::function<void()> &sound) {
@@ -195,14 +228,19 @@ Examples FromCorpus::read(long position) {
                 if (e.ids[i] == eos) e.starts.push_back((int)i + 1);
         return list;
     }
-    Sequences b;
-    for (int i = 0; i < batch; i++) b.push_back(fixed[(position + i) % fixed.size()]);
-    return examples(b);
+    Examples b;
+    for (int i = 0; i < batch; i++) b.push_back(at(position + i));
+    return b;
+}
+
+const Example &FromCorpus::at(long position) const {
+    const long n = (long)fixed.size();
+    return fixed[in_turn ? position % n : shuffled.at(corpus.seed, position, n)];
 }
 
 long FromCorpus::tokens() const {
     long n = 0;
-    for (const auto &s : fixed) n += (long)s.size() - 1;
+    for (const Example &e : fixed) n += (long)e.ids.size() - 1;
     return fixed.empty() && corpus.next_story < 0 ? (long)corpus.train.size() : n;
 }
 
@@ -210,14 +248,13 @@ double FromCorpus::tokens(long position, double sequences) const {
     if (fixed.empty()) return sequences * T;
     const double rounds = std::floor(sequences / fixed.size());
     double n = rounds * tokens();
-    for (long i = 0; i < sequences - rounds * fixed.size(); i++)
-        n += fixed[(position + i) % fixed.size()].size() - 1.0;
+    for (long i = 0; i < sequences - rounds * fixed.size(); i++) n += at(position + i).ids.size() - 1.0;
     return n;
 }
 
 int FromCorpus::longest() const {
     size_t most = 0;
-    for (const auto &s : fixed) most = std::max(most, s.size() - 1);
+    for (const Example &e : fixed) most = std::max(most, e.ids.size() - 1);
     return fixed.empty() ? T : (int)most;
 }
 
@@ -227,7 +264,7 @@ std::string FromCorpus::mark() const {
     const auto add = [&](const std::vector<int> &ids) {
         some.append((const char *)ids.data(), 4 * ids.size());
     };
-    for (const auto &s : fixed) add(s);
+    for (const Example &e : fixed) add(e.ids);
     for (int i = 0; corpus.game && i < 8; i++) add(corpus.game->sample(corpus.seed, i, T).ids);
     for (const Tokens *part : {&corpus.train, &corpus.valid})
         for (size_t i = 0; i < 256 && i < part->size(); i++) add(part->read(i * (part->size() - 1) / 256, 1));
@@ -240,7 +277,8 @@ std::string FromCorpus::introduction(const Training &t) const {
                corpus.game ? cat(", a vocabulary of ", words.size()) : "",
                tokens() ? cat(", ", std::setprecision(3), read / tokens(), " times the ", in_units(tokens()),
                               " there are")
-                        : "");
+                        : "",
+               about);
 }
 
 Columns FromCorpus::terms(const StepReport &r) const {

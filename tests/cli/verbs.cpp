@@ -5,16 +5,16 @@
 
 TEST_CASE("command line: every verb and every option has a description and a long name") {
     CLI::App program;
-    for (auto add : {add_tokenize, add_train, add_eval, add_generate, add_chat, add_data, add_export,
-                     add_config, add_op, add_loss, add_dump, add_check, add_tape, add_bench, add_map,
-                     add_measure, add_scaling, add_lab, add_lean})
+    for (auto add : {add_tokenize, add_train,   add_eval,    add_generate, add_chat,    add_data, add_export,
+                     add_config,   add_op,      add_loss,    add_dump,     add_check,   add_tape, add_bench,
+                     add_map,      add_measure, add_scaling, add_task,     add_rollout, add_lab,  add_lean})
         add(program);
     std::vector<const CLI::App *> verbs;
     for (const CLI::App *verb : program.get_subcommands({})) {
         verbs.push_back(verb);
         for (const CLI::App *part : verb->get_subcommands({})) verbs.push_back(part);
     }
-    CHECK(verbs.size() == 19 + 2);
+    CHECK(verbs.size() == 21 + 2);
     for (const CLI::App *verb : verbs) {
         INFO(verb->get_name());
         CHECK(!verb->get_description().empty());
