@@ -104,8 +104,12 @@ Experience experience(const Lessons &lessons, int V) {
     }
     const Batch b = make_batch(examples, 0);
     std::vector<real> counts, rewards;
+    std::vector<int> groups;
     for (int id : int_values(b.reading[0].next)) counts.push_back(id >= 0);
-    for (const Lesson &l : lessons) rewards.push_back((real)l.reward);
+    for (const Lesson &l : lessons) {
+        rewards.push_back((real)l.reward);
+        groups.push_back(l.group);
+    }
     return {.step = b.reading[0].step,
             .next = b.reading[0].next,
             .mask = Mask(from(counts, {b.B, b.T}, "mask")),
@@ -115,7 +119,8 @@ Experience experience(const Lessons &lessons, int V) {
             .returns = placed(lessons, b.T, &Lesson::returns, "returns"),
             .allowed = allowed(lessons, b.T, (V + 31) / 32),
             .experts = experts(lessons, b.T),
-            .reward = from(rewards, {(long)lessons.size()}, "reward")};
+            .reward = from(rewards, {(long)lessons.size()}, "reward"),
+            .group = from(groups, {(long)lessons.size()}, "group")};
 }
 
 // ------------------------------------------------------------------------------ [2] from rollouts to lessons
@@ -133,48 +138,15 @@ static std::vector<Lessons> batches(Lessons lessons, size_t most_tokens = 4096) 
     return list;
 }
 
-// The numbers of outputs, (B,T) with T the longest, become those of lessons.
+// What stands in x (B,T) where their tokens are predicted becomes the lessons'.
 static void give(Lessons &lessons, std::vector<real> Lesson::*list, const Tensor &x) {
     const std::vector<real> numbers = values(x);
     const long T = x.shape[1];
     for (size_t b = 0; b < lessons.size(); b++) {
-        const auto row = numbers.begin() + (long)b * T;
+        const auto row = numbers.begin() + (long)(b * T + lessons[b].prompt.size() - 1);
         (lessons[b].*list).assign(row, row + (long)lessons[b].ids.size());
     }
 }
-
-namespace {
-struct Outputs {                                         // of a rollout, (B,T): T the longest output
-    int B, T;
-    Mask mask;
-    Tensor reward, group;                                // (B)
-    explicit Outputs(const Lessons &lessons)
-        : B((int)lessons.size()), T(longest(lessons)), mask(ones(lessons, T)) {
-        std::vector<real> r;
-        std::vector<int> g;
-        for (const Lesson &l : lessons) r.push_back((real)l.reward), g.push_back(l.group);
-        reward = from(r, {B}, "reward");
-        group = from(g, {B}, "group");
-    }
-    static int longest(const Lessons &lessons) {
-        size_t most = 0;
-        for (const Lesson &l : lessons) most = std::max(most, l.ids.size());
-        return (int)most;
-    }
-    static Tensor ones(const Lessons &lessons, int T) {
-        std::vector<real> on(lessons.size() * T, 0);
-        for (size_t b = 0; b < lessons.size(); b++)
-            std::fill_n(on.begin() + (long)b * T, lessons[b].ids.size(), 1);
-        return from(on, {(long)lessons.size(), T}, "mask");
-    }
-    Tensor placed(const Lessons &lessons, std::vector<real> Lesson::*list) const {
-        std::vector<real> x((size_t)B * T, 0);
-        for (int b = 0; b < B; b++)
-            std::copy((lessons[b].*list).begin(), (lessons[b].*list).end(), x.begin() + (long)b * T);
-        return from(x, {B, T}, "x");
-    }
-};
-}  // namespace
 
 // (B,T): each step of the reasoning by whether it and all before it are right, and what the whole output is
 // worth where it ends.                                                          Math 4.1.3, with a rule
@@ -183,15 +155,16 @@ static Tensor step_rewards(const std::vector<Rollout> &rollouts, const Tokenizer
     for (size_t b = 0; b < rollouts.size(); b++) {
         const Rollout &r = rollouts[b];
         size_t characters = 0, next = 0;
+        real *row = &x[b * T + r.prompt.size() - 1];
         bool right = true;
         for (size_t t = 0; t < r.answer.ids.size(); t++) {
             characters += tokenizer.decode({r.answer.ids[t]}).size();
             for (; next < r.graded.steps.size() && r.graded.steps[next].end <= (int)characters; next++) {
                 right &= r.graded.steps[next].right;
-                x[b * T + t] = right;
+                row[t] = right;
             }
         }
-        x[b * T + r.answer.ids.size() - 1] = (real)r.reward;
+        row[r.answer.ids.size() - 1] = (real)r.reward;
     }
     return from(x, {(long)rollouts.size(), T}, "reward");
 }
@@ -272,7 +245,7 @@ private:
     Sampler sampler() const;
     void roll(Training &);
     void advise(Training &, Lessons &, const std::vector<Rollout> &) const;
-    void estimate(Training &, Lessons &, const Outputs &) const;
+    void estimate(Training &, Lessons &, const Experience &) const;
     Lessons part(const Lessons &, long step) const;
     Tensor objective(Training &, const Experience &, const LogP &, const Tensor &logp_ref) const;
     Losses loss(Training &, const Experience &, double share, Aux &, Watched &) const;
@@ -407,31 +380,24 @@ void FromRollouts::write_samples(long steps_done) {
 // What the objective needs to know of each token.
 void FromRollouts::advise(Training &t, Lessons &lessons, const std::vector<Rollout> &rollouts) const {
     NoGrad off;
-    const Outputs all(lessons);
+    const Experience all = experience(lessons, t.policy.model.c.V);
+    const int T = all.next.shape[1];
+    const bool by_spread = o.std == "on";
     if (o.objective == "ppo") return estimate(t, lessons, all);
     if (o.objective != "grpo") return;
-    const bool by_spread = o.std == "on";
     give(lessons, &Lesson::A,
          o.reward_at == "step"
-             ? process_advantages(step_rewards(rollouts, words, all.T), all.group, all.mask, by_spread)
+             ? process_advantages(step_rewards(rollouts, words, T), all.group, all.mask, by_spread)
              : outcome_advantages(all.reward, all.group, all.mask, by_spread));
 }
 
 // The critic's values, and by them advantages and returns.
-void FromRollouts::estimate(Training &t, Lessons &lessons, const Outputs &all) const {
-    Lessons with_ref = lessons;                          // V holds log pi_ref for a moment
-    for (size_t i = 0; i < lessons.size(); i++) {
-        const Experience e = experience({lessons[i]}, t.policy.model.c.V);
-        const auto of_output = [&](const Tensor &x) {
-            const std::vector<real> row = values(x);
-            return std::vector<real>(row.begin() + (long)lessons[i].prompt.size() - 1, row.end());
-        };
-        lessons[i].V = of_output(values_of(t.critic->model, e));
-        if (t.reference) with_ref[i].V = of_output(fixed_logp(*t.reference, e, o.temperature));
-    }
-    const Tensor r = token_rewards(all.reward, all.placed(lessons, &Lesson::logp),
-                                   all.placed(with_ref, &Lesson::V), all.mask, t.reference ? o.beta : 0);
-    const Estimates found = gae(r, all.placed(lessons, &Lesson::V), all.mask, o.gae_gamma, o.gae_lambda);
+void FromRollouts::estimate(Training &t, Lessons &lessons, const Experience &all) const {
+    const Tensor V = values_of(t.critic->model, all);
+    const Tensor logp_ref = t.reference ? fixed_logp(*t.reference, all, o.temperature) : Tensor();
+    const Tensor r = token_rewards(all.reward, all.logp_old, logp_ref, all.mask, t.reference ? o.beta : 0);
+    const Estimates found = gae(r, V, all.mask, o.gae_gamma, o.gae_lambda);
+    give(lessons, &Lesson::V, V);
     give(lessons, &Lesson::A, found.A);
     give(lessons, &Lesson::returns, found.returns);
 }

@@ -32,7 +32,7 @@ struct Experience {
     Tensor logp_old, A, V_old, returns;                  // (B,T); the last two with a critic
     Tensor allowed;                                      // (B T,ceil(V/32)); absent: all
     std::vector<Tensor> experts;                         // of each router (B T,K_r)
-    Tensor reward;                                       // (B)
+    Tensor reward, group;                                // (B)
 };
 Experience experience(const Lessons &, int V);
 // log pi of the outputs' tokens, under a model that is not trained here.
