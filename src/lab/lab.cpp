@@ -103,8 +103,9 @@ static void read_line(Lab &lab, Shared &shared, const Line &line) {
     if (line.key == "metric") return void(lab.metrics.push_back({line.name, line.value, line.arms}));
     if (line.key == "bar") return read_bar(lab, line);
     if (line.key == "before" || line.key == "then" || line.key == "after") {
-        static const std::vector<std::string> verbs = {"train",    "eval",   "measure", "scaling", "data",
-                                                       "generate", "export", "op",      "tape",    "config"};
+        static const std::vector<std::string> verbs = {"train", "eval",    "measure",  "scaling",
+                                                       "data",  "rollout", "generate", "export",
+                                                       "op",    "tape",    "config"};
         expect(!line.value.empty(), line.key, " says nothing");
         const std::string verb = words_of(line.value)[0];
         expect(verb != "lab", line.key, " = ", line.value, ": a lab does not begin others");
