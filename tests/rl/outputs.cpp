@@ -200,7 +200,7 @@ TEST_CASE("shuffled: each time through every thing comes once, in another order,
     CHECK(b.at(seeded(1), 17, 10) == rounds[1][7]);      // from the middle
 }
 
-// Worst measured: 7.0e-7 in float.
+// Worst measured: float 7.0e-7, double 1.1e-15.
 TEST_CASE("packed: gradients are the sum of those of the documents alone") {
     const Folder folder;
     const std::vector<Prompted> documents =
