@@ -11,11 +11,11 @@ some="--windows 40 --batch 4"
 # ----------------------------------------------------------------------------------------------------- the list
 verb=measure
 accepted --list
-for name in load specialisation redundancy without-shared fewer-experts cache acceptance bigram; do
+for name in load specialisation redundancy without-shared fewer-experts cache acceptance bigram rl-viability; do
     holds "--list names $name" "$(grep -c "^$name " out)" = 1
 done
 accepted --list --json
-holds "the list as JSON has columns" "$(grep -c '"columns"' out)" = 8
+holds "the list as JSON has columns" "$(grep -c '"columns"' out)" = 9
 refused "which one"
 hinted "measure --list"
 refused "no measure 'acceptence'" acceptence --model run

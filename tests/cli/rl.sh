@@ -62,6 +62,12 @@ cp figures.csv first
 accepted eval --model grpo --task countdown --level 2 --questions 5 --samples 4 --out figures.csv --threads 2
 cmp -s first figures.csv && pass || wrong "another number of threads, other figures"
 
+# ----------------------------------------------------------------------------------------------- can it start at all?
+says 0 "it cannot start" measure rl-viability --model grpo --task countdown --questions 4 --samples 4 --out levels.csv
+holds "a row for every level, and the usual one again" "$(wc -l <levels.csv)" = 7
+refused "measure rl-viability: --task is needed" measure rl-viability --model grpo
+refused "--task: does not go with the measure load" measure load --model grpo --task countdown
+
 # ------------------------------------------------------------------------------------------------------------ refused
 refused "no task 'cuntdown'" train --objective grpo --preset llm-nano --task cuntdown --steps 1
 hinted "did you mean countdown?"

@@ -68,6 +68,24 @@ TEST_CASE("score: a vote is right as often as over all choices, ties by lot") {
     CHECK(majority_at({answered(""), answered("")}, 2, 1, 1) == 0);
 }
 
+TEST_CASE("score: whether reinforcement can start hangs on questions with right and wrong outputs") {
+    const auto advised = [](double right, double flat, double formed, double cut) {
+        Score s = {};
+        s.pass = {{right}};
+        s.flat = flat;
+        s.formed = formed;
+        s.cut = cut;
+        return advice(s);
+    };
+    CHECK(advised(0.3, 0.1, 0.6, 0) == "it can start");
+    CHECK(advised(0, 1, 0.6, 0).starts_with("it cannot start"));
+    CHECK(advised(0.5, 0.97, 0.6, 0).starts_with("it cannot start"));
+    CHECK(advised(0.02, 0.8, 0.6, 0).starts_with("it will start slowly"));
+    CHECK(advised(0.99, 0.9, 1, 0).starts_with("hardly anything is left"));
+    CHECK(advised(0.3, 0.1, 0, 0).starts_with("it can start from right answers"));
+    CHECK(advised(0, 1, 0, 0.9).starts_with("most outputs do not end"));
+}
+
 // ---------------------------------------------------------------------------------------------- [2] rollouts
 namespace {
 // Whatever was written is right: what is not counted then was refused by the rollout itself.
@@ -452,6 +470,7 @@ TEST_CASE("steps: one with the sampler's experts on the device checked passes, a
     TrainOptions o = options("grpo");
     o.questions = 2;
     o.max_tokens = 8;
+    o.length = "constant";                               // by sequence a group's terms sum to 0, and to noise
     std::vector<double> losses;
     for (Device *d : {&cpu_device, &checked_device}) {
         const Restored keep(device);
