@@ -61,6 +61,9 @@ struct Train {
 }  // namespace
 
 void add_train(CLI::App &program) {
-    add_verb<Train>(program, "train", "Train a model",
-                    "deepseek train --preset v3-tiny --data stories --steps 500 --out runs/v3");
+    add_verb<Train>(
+        program, "train", "Train a model",
+        "deepseek train --preset v3-tiny --data stories --steps 500 --out runs/v3\n"
+        "  deepseek train --preset r1-tiny --data countdown --steps 2000 --out runs/base\n"
+        "  deepseek train --objective grpo --task countdown --init runs/base --lr 3e-4 --out runs/r1");
 }
