@@ -14,7 +14,7 @@ deps:                           ## install what is missing (DEPS=print only show
 	@tests/tools/deps.sh
 demo: deps all                  ## two minutes: train a tiny DeepSeek-V3 on the stories, samples before and after
 	@tests/tools/demo.sh
-demo-rl: deps all               ## three minutes: a tiny model learns to reason by GRPO, answers before and after
+demo-rl: deps all               ## a minute or two: a tiny model learns to reason by GRPO, answers before and after
 	@tests/tools/demo_rl.sh
 test: deps | build              ## all test suites: float, double, CUDA (emulated without a GPU)
 	@$(call BUILD,release,all)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The demo of reinforcement: a model of 0.1 million parameters has read how people of mixed quality look for signs between
-# digits. Then it is asked, rewarded where its answer is right and well formed, and learns by GRPO to go on searching. Three
-# minutes on two cores. DEMO_STEPS shortens both parts.
+# digits. Then it is asked, rewarded where its answer is right and well formed, and learns by GRPO to go on searching. A
+# minute or two on two cores. DEMO_STEPS shortens both parts.
 set -eu
 cd "$(dirname "$0")/../.."
 read=${DEMO_STEPS:-2000} asked=${DEMO_STEPS:-120}
