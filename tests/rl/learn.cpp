@@ -382,6 +382,35 @@ TEST_CASE("steps: later updates of a rollout are off policy, and each output is 
     CHECK(read == 2 * once.step().tokens);
 }
 
+TEST_CASE("steps: the loss is that of all outputs together, however many batches they are dealt to") {
+    for (const char *length : {"sequence", "token", "constant"}) {
+        INFO(length);
+        TrainOptions o = options("grpo");
+        o.questions = 80;                                // some 5,000 tokens: more than one batch
+        o.epochs = 2;                                   // so the lessons are still there after the first step
+        o.beta = 0;
+        o.std = "off";
+        o.length = length;
+        Under run(o, dense());
+        const double loss = run.step().loss;
+        const Lessons lessons = kept(run.t.kept);
+        double tokens = 0, read = 0, J = 0;
+        for (const Lesson &l : lessons) {
+            tokens += (double)l.ids.size();
+            read += (double)(l.prompt.size() + l.ids.size());
+        }
+        REQUIRE(read > 4096);
+        for (const Lesson &l : lessons) {                // on policy rho = 1: J is a sum of advantages
+            const double n = o.length == "sequence" ? (double)(lessons.size() * l.ids.size())
+                             : o.length == "token"  ? tokens
+                                                    : (double)lessons.size() * o.max_tokens;
+            for (real A : l.A) J += A / n;
+        }
+        CHECK(std::fabs(loss + J) < (in_double ? 1e-14 : 1e-7));        // measured: 1.7e-9 in float
+        if (o.length != "sequence") CHECK(std::fabs(J) > 1e-4);
+    }
+}
+
 TEST_CASE("steps: kept routing: the experts are the sampler's, and the router still learns") {
     TrainOptions o = options("grpo");
     o.updates = 2;
